@@ -1,0 +1,71 @@
+"""The generated `_ncnn.py`: the only file that tells how tensors become ncnn blobs.
+
+Lines of interest, by release:
+    in0 = torch.rand(1, 3, 8, 8, dtype=torch.float)
+    ex.input("in0", ncnn.Mat(in0.squeeze(0).numpy()).clone())             through 20260409
+    ex.input("in0", ncnn.Mat(in0.numpy(), batch_index=0).clone())         20261020
+    out.append(torch.from_numpy(np.array(out0)).unsqueeze(0))             through 20260409
+    out.append(torch.from_numpy(out0.numpy(batch_index=0)))               20261020
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+NO_BATCH = 233
+"""pnnx's number for "no axis of this tensor is the batch": the blob keeps all axes."""
+
+_TENSOR = re.compile(r"^\s*(\w+) = torch\.(?:rand|randn|randint|ones|zeros)\(([^\n]*)\)\s*$", re.MULTILINE)
+_INPUT = re.compile(r'ex\.input\("([^"\n]{1,255})", ncnn\.Mat\((\w+)([^\n]*)\)')
+_OUTPUT = re.compile(r"out\.append\(torch\.from_numpy\(([^\n]*)\)")
+_BATCH_INDEX = re.compile(r"batch_index=(-?\d{1,4})")
+_SQUEEZED = re.compile(r"\.(?:un)?squeeze\((-?\d{1,4})\)")
+_DTYPE = re.compile(r"dtype=torch\.(\w+)")
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+INTEGER_DTYPES = frozenset({"long", "int", "short", "uint8", "int8", "int16", "int32", "int64", "bool"})
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptInput:
+    """One input that the script feeds: torch shape, torch dtype name, and the batch axis or 233."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    batch_axis: int
+
+
+@dataclass(frozen=True, slots=True)
+class NcnnScript:
+    """What the script says about the network's inputs and outputs, by blob name."""
+
+    inputs: dict[str, ScriptInput]
+    outputs: dict[str, int]
+
+
+def read_ncnn_script(text: str) -> NcnnScript:
+    """Read the statements above; what does not look like them is passed over."""
+    tensors: dict[str, tuple[tuple[int, ...], str]] = {}
+    for match in _TENSOR.finditer(text):
+        sizes = match[2].split("dtype=")[0].replace("(", " ").replace(")", " ")
+        words = [word.strip() for word in sizes.split(",") if word.strip()]
+        shape = tuple(int(word) for word in words if word.isdigit() and len(word) < 10)
+        dtype = _DTYPE.search(match[2])
+        tensors[match[1]] = (shape, dtype[1] if dtype else "float")
+    inputs: dict[str, ScriptInput] = {}
+    for match in _INPUT.finditer(text):
+        if match[2] in tensors:
+            shape, dtype_name = tensors[match[2]]
+            inputs[match[1]] = ScriptInput(shape, dtype_name, _batch_axis(match[3]))
+    outputs: dict[str, int] = {}
+    for match in _OUTPUT.finditer(text):
+        name = next((word for word in _NAME.findall(match[1]) if word not in {"np", "array"}), None)
+        if name is not None:
+            outputs[name] = _batch_axis(match[1] + text[match.end() : text.find("\n", match.end())])
+    return NcnnScript(inputs, outputs)
+
+
+def _batch_axis(text: str) -> int:
+    match = _BATCH_INDEX.search(text) or _SQUEEZED.search(text)
+    return int(match[1]) if match else NO_BATCH

@@ -1,0 +1,87 @@
+"""Follows a repair of `.pnnx.param` into `.pnnx.onnx`, the same graph in an ONNX container.
+
+The file is no ONNX model (no opset, no graph inputs, operator types such as `aten::clamp_min`),
+but the `onnx` package reads and writes it. A node is an operator: its type is pnnx's, its
+inputs are operands, its attributes are parameters (None is the string "None"). Imported only
+when such a file is to change. Source: files of releases 20240226 and 20261020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from pnnxfix.errors import ParseError, PnnxfixError
+from pnnxfix.graph.graph import Operator
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+
+def is_available() -> bool:
+    """Whether the `onnx` package is there, without importing it."""
+    from importlib.util import find_spec
+
+    return find_spec("onnx") is not None
+
+
+def replace_nodes(
+    data: bytes, path: str, replacements: Iterable[tuple[Operator, Operator]], removed: Iterable[str]
+) -> bytes:
+    """The file with some operators replaced (old, new) and some removed, by name.
+
+    Raises ParseError where the bytes are no such container, PnnxfixError where a node that is to
+    change is not there. Untouched nodes keep their content; protobuf promises no byte identity.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError:
+        raise ParseError(path, 0, 0, "not a protobuf message of ONNX") from None
+    graph = model.graph
+    at = {node.name: index for index, node in enumerate(graph.node)}
+    for old, new in replacements:
+        if at.get(old.name) is None or graph.node[at[old.name]].op_type != old.type:
+            raise PnnxfixError(
+                f"{path}: no node {old.name} of type {old.type}; the file is of another conversion"
+            )
+        _rewrite(graph.node[at[old.name]], new)
+    gone = set(removed)
+    kept_nodes = [node for node in graph.node if node.name not in gone]
+    lost = {name for node in graph.node if node.name in gone for name in node.output}
+    kept_values = [value for value in graph.value_info if value.name not in lost]
+    del graph.node[:]
+    graph.node.extend(kept_nodes)
+    del graph.value_info[:]
+    graph.value_info.extend(kept_values)
+    return bytes(model.SerializeToString())
+
+
+def _rewrite(node: NodeProto, new: Operator) -> None:
+    from onnx import helper
+
+    node.op_type = new.type
+    node.name = new.name
+    del node.input[:]
+    node.input.extend(new.inputs)
+    del node.attribute[:]
+    for key, value in _parameters(new.rest):
+        node.attribute.append(helper.make_attribute(key, value))
+
+
+def _parameters(words: Sequence[str]) -> Iterable[tuple[str, str | int | float]]:
+    for word in words:
+        if word[0] in "#$@":
+            continue
+        key, _, text = word.partition("=")
+        yield key, _typed(text)
+
+
+def _typed(text: str) -> str | int | float:
+    """A parameter as pnnx types it: what begins with a digit, or a minus and a digit, is a number."""
+    if not text.lstrip("-")[:1].isdigit():
+        return text
+    return float(text) if any(mark in text for mark in ".eE") else int(text)

@@ -1,0 +1,169 @@
+"""The lossless reader and writer of `.param` files, both flavours (`.ncnn.param`, `.pnnx.param`).
+
+A file is its lines; every line keeps its text until a row of it is replaced, so what nobody
+touches keeps its bytes: padding, line ends, blank lines, a missing final newline. Format: line 1
+`7767517`, line 2 `<rows> <blobs>`, then one row per line: type, name, input count, output
+count, inputs, outputs, and the rest (parameters and annotations), separated by blanks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from pnnxfix.errors import ParseError
+
+MAGIC = "7767517"
+
+# A blank in the sense of C's isspace would be read as such by ncnn and by str.split alike; any
+# other control character, and blanks beyond ASCII, would not, so they are refused.
+_CONTROL = bytes(code for code in (*range(32), 127) if code not in b"\t\n\r")
+_WIDE_BLANK = re.compile("[\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]")
+_WORD = re.compile(r"\S+")
+
+Row = list[str]
+
+
+class ParamFile:
+    """One `.param` file: its lines and the words of each.
+
+    `rows[i]` are the words of line i (empty for a blank line); `first_row` is the index of the
+    first line after the counts, so that rows and lines share their index.
+    """
+
+    __slots__ = ("blob_count", "first_row", "layer_count", "lines", "path", "rows")
+
+    def __init__(
+        self, path: str, lines: list[str], rows: list[Row], first_row: int, counts: tuple[int, int]
+    ) -> None:
+        self.path = path
+        self.lines = lines
+        self.rows = rows
+        self.first_row = first_row
+        self.layer_count, self.blob_count = counts
+
+    def column(self, index: int, word: int) -> int:
+        """The column, from 1, of a word of a line."""
+        for at, match in enumerate(_WORD.finditer(self.lines[index])):
+            if at == word:
+                return match.start() + 1
+        return 1
+
+    def dump(self, edits: Mapping[int, Sequence[Row]], counts: tuple[int, int] | None = None) -> bytes:
+        """The file's bytes with the rows of some lines replaced (by none: removed) and new counts.
+
+        Cost: one join, and one rendering for each replaced line.
+        """
+        lines = self.lines
+        if edits or counts:
+            lines = list(lines)
+            for index, rows in edits.items():
+                old = lines[index]
+                lines[index] = "\n".join(_render(old, self.rows[index], row) for row in rows)
+            if counts:
+                lines[self.first_row - 1] = _replace_counts(lines[self.first_row - 1], counts)
+            removed = [index for index, rows in edits.items() if not rows]
+            for index in sorted(removed, reverse=True):
+                del lines[index]
+        return "\n".join(lines).encode()
+
+
+def parse_param(data: bytes, path: str) -> ParamFile:
+    """Read a `.param` file.
+
+    Raises ParseError where the bytes are no text graph: empty, binary, not UTF-8, a byte order
+    mark, a wrong magic number, counts that are no numbers. Rows are only split into words here.
+    """
+    if not data.strip():
+        raise ParseError(path, 0, 0, "the file is empty")
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise ParseError(
+            path, 1, 1, "the file begins with a byte order mark, which ncnn does not read; save it without"
+        )
+    if len(data.translate(None, _CONTROL)) != len(data):  # many times faster than a search
+        offset = next(at for at, byte in enumerate(data) if byte in _CONTROL)
+        reason = f"byte {data[offset]:#04x} does not belong in a text graph; is this a binary file?"
+        raise _at(data, offset, path, reason)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _at(data, error.start, path, "the file is not UTF-8 text") from None
+    if not text.isascii():
+        wide = _WIDE_BLANK.search(text)
+        if wide is not None:
+            before = text[: wide.start()]
+            raise ParseError(
+                path,
+                before.count("\n") + 1,
+                wide.start() - before.rfind("\n"),
+                "a blank that is not ASCII, which ncnn takes for part of a name",
+            )
+    lines = text.split("\n")
+    rows = list(map(str.split, lines))
+    content = (index for index, row in enumerate(rows) if row)
+    magic = next(content)
+    if rows[magic] != [MAGIC]:
+        raise ParseError(
+            path,
+            magic + 1,
+            1,
+            f"a graph begins with the line {MAGIC}, this one with {_shorten(' '.join(rows[magic]))!r}",
+        )
+    header = next(content, None)
+    if header is None:
+        raise ParseError(path, magic + 1, 1, "the file ends before the line with the two counts")
+    words = rows[header]
+    if len(words) != 2 or not all(is_count(word) for word in words):
+        reason = f"expected two whole numbers, rows and blobs, and found {_shorten(' '.join(words))!r}"
+        raise ParseError(path, header + 1, 1, reason)
+    return ParamFile(path, lines, rows, header + 1, (int(words[0]), int(words[1])))
+
+
+def explain_row(row: Row) -> tuple[int, str]:
+    """Why a row cannot be read: the word that is at fault, counted from 0, and the reason."""
+    if len(row) < 4:
+        return 0, f"a row needs a type, a name and two counts, and this one has {len(row)} words"
+    for word in (2, 3):
+        if not is_count(row[word]):
+            return word, f"expected a count and found {_shorten(row[word])!r}"
+    needed, found = int(row[2]) + int(row[3]), len(row) - 4
+    return 0, f"the row announces {needed} inputs and outputs and has {found}"
+
+
+def is_count(word: str) -> bool:
+    """Whether a word is a whole number that a count can be."""
+    return len(word) <= 9 and word.isascii() and word.isdigit()
+
+
+def format_row(row: Sequence[str]) -> str:
+    """A row as pnnx writes it: type and name padded to 24 characters, then single blanks."""
+    return " ".join((f"{row[0]:<24}", f"{row[1]:<24}", *row[2:]))
+
+
+def _render(old_line: str, old_row: Row, row: Row) -> str:
+    """A new row in the layout of the line whose place it takes."""
+    if row == old_row:
+        return old_line
+    body = old_line.rstrip()
+    end = old_line[len(body) :]
+    if body == format_row(old_row):
+        return format_row(row) + end
+    starts = [match.start() for match in _WORD.finditer(body)][:3]
+    text = " " * starts[0] + row[0]
+    for start, word in zip(starts[1:], (row[1], " ".join(row[2:])), strict=True):
+        text = f"{text} ".ljust(start) + word
+    return text + end
+
+
+def _replace_counts(line: str, counts: Iterable[int]) -> str:
+    numbers = iter(counts)
+    return _WORD.sub(lambda _: str(next(numbers)), line)
+
+
+def _at(data: bytes, offset: int, path: str, reason: str) -> ParseError:
+    line_start = data.rfind(b"\n", 0, offset) + 1
+    return ParseError(path, data.count(b"\n", 0, offset) + 1, offset - line_start + 1, reason)
+
+
+def _shorten(text: str, limit: int = 40) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."

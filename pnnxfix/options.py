@@ -1,0 +1,35 @@
+"""The settings of one run, as the command line, `pyproject.toml` or a caller gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Style = Literal["operator", "clamp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings of one run.
+
+    `select` and `ignore` are codes or prefixes of codes (`PNX1`); an empty `select` means all.
+    `custom_layers` are layer types that the user's own program registers with ncnn.
+    `values` gives constants by blob or operand name, in the user's spelling.
+    `load_check` None lets the size of the graph decide whether ncnn is asked to load it.
+    `progress` is called with each conversion's position, their number and its stem.
+    """
+
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    per_file_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    custom_layers: frozenset[str] = frozenset()
+    exclude: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
+    logs: tuple[Path, ...] = ()
+    style: Style = "operator"
+    fuse: bool = True
+    load_check: bool | None = None
+    dry_run: bool = False
+    progress: Callable[[int, int, Path], None] | None = None

@@ -1,0 +1,222 @@
+"""What is wrong with a conversion: everything that `check` tells, and the plan that `fix` follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pnnxfix.codecs.python_source import PythonFile, hide_leaks, is_broken_statement, syntax_error
+from pnnxfix.data import known_layers
+from pnnxfix.graph.splits import EXPRESSION
+from pnnxfix.options import Options
+from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
+from pnnxfix.pipeline.selection import Selection
+from pnnxfix.report import Finding
+
+if TYPE_CHECKING:
+    from pnnxfix.pipeline.plan import Plan
+    from pnnxfix.rules.base import Rule
+    from pnnxfix.rules.faults import Fault
+
+_MOST_BROKEN_STATEMENTS = 100
+
+
+@dataclass(slots=True)
+class Analysis:
+    """All findings of a conversion. `plan` is None where no operator leaked.
+
+    `faults` are those of each graph that `fix` mends; `broken_python` are lines, from 0, that
+    were no Python before any repair.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    plan: Plan | None = None
+    faults: dict[str, list[Fault]] = field(default_factory=dict)
+    has_unknown_layers: bool = False
+
+
+def analyse(loaded: LoadedConversion, options: Options) -> Analysis:
+    """Find what is wrong and plan its repair. Reads, never writes; runs no code of the files."""
+    result = Analysis()
+    selection = Selection(options)
+    broken = _find_faults(loaded, selection, result)
+    ncnn = loaded.ncnn
+    unknown: list[int] = []
+    if ncnn is not None:
+        known = frozenset(known_layers()) | options.custom_layers
+        unknown = [
+            index
+            for index, row in enumerate(ncnn.file.rows[ncnn.file.first_row :], ncnn.file.first_row)
+            if row and row[0] not in known
+        ]
+    python = _own_python(loaded, result)
+    if unknown or (python is not None and (python.leaks or python.bare_specials)) or _may_leak(loaded.pnnx):
+        from pnnxfix.pipeline.plan import LeakPlanner
+
+        result.plan = LeakPlanner(loaded, options, selection, unknown, broken).run()
+        result.findings.extend(result.plan.findings)
+    _report_expressions(ncnn, unknown, selection, result)
+    if ncnn is not None:
+        result.has_unknown_layers = any(
+            not ncnn.graph.is_removed(h) and ncnn.graph[h].type == t for h, t in _types(ncnn, unknown)
+        )
+    if python is not None:
+        _report_broken_statements(python, selection, result)
+        _report_unused_comments(python, selection, result)
+    result.findings.sort()
+    return result
+
+
+def _types(ncnn: ParamGraph, handles: list[int]) -> list[tuple[int, str]]:
+    return [(handle, ncnn.file.rows[handle][0]) for handle in handles]
+
+
+def _may_leak(pnnx: ParamGraph | None) -> bool:
+    """Whether an operator of `.pnnx.param` is one of ATen's, as it leaks."""
+    return pnnx is not None and any("aten::" in line for line in pnnx.file.lines)
+
+
+def _own_python(loaded: LoadedConversion, result: Analysis) -> PythonFile | None:
+    python = loaded.python
+    if python is not None and not python.is_generated:
+        result.notes.append(f"{python.path} is not code that pnnx wrote; it is left alone")
+        loaded.python = None
+    return loaded.python
+
+
+def _find_faults(loaded: LoadedConversion, selection: Selection, result: Analysis) -> Refusal | None:
+    """Report the graphs' own faults; the refusal that they mean for every repair of rows."""
+    refused = None
+    for role, param in (("ncnn", loaded.ncnn), ("pnnx", loaded.pnnx)):
+        if param is None:
+            continue
+        graph, file = param.graph, param.file
+        rows = param.rows
+        sound = rows == file.layer_count and graph.operand_count <= file.blob_count
+        if sound and not graph.duplicates and not graph.early and not (role == "ncnn" and graph.shared):
+            continue
+        from pnnxfix.rules.base import Refusal
+        from pnnxfix.rules.faults import find_count_faults, find_row_faults
+
+        complete = not file.lines[-1].strip()
+        faults = find_count_faults(graph, rows, file.layer_count, file.blob_count, complete)
+        faults += find_row_faults(graph, one_reader=role == "ncnn")
+        wanted = [fault for fault in faults if selection.wants(fault.rule.code, Path(file.path))]
+        for fault in wanted:
+            line = file.first_row - 1 if fault.row is None else fault.row
+            result.findings.append(
+                _finding(
+                    fault.rule,
+                    Path(file.path),
+                    line + 1,
+                    file.column(line, fault.word),
+                    fault.message,
+                    fault.help,
+                    "" if fault.row is None else graph[fault.row].name,
+                    fault.refusal,
+                )
+            )
+        result.faults[role] = [fault for fault in wanted if fault.refusal is None]
+        if any(fault.refusal for fault in faults) and refused is None:
+            refused = Refusal(
+                f"{file.path} is broken in itself", "mend what is reported of its rows and counts first"
+            )
+    return refused
+
+
+def _report_expressions(
+    ncnn: ParamGraph | None, unknown: list[int], selection: Selection, result: Analysis
+) -> None:
+    if ncnn is None:
+        return
+    for handle in unknown:
+        row = ncnn.file.rows[handle]
+        if row[0] != EXPRESSION or not selection.wants("PNX201", Path(ncnn.file.path)):
+            continue
+        from pnnxfix.rules.leaks import LeakedExpression
+
+        removed = ncnn.graph.is_removed(handle)
+        help_text = "`pnnxfix fix` removes it with the operator that reads it"
+        if not removed:
+            help_text = "it goes when the operator that reads it is repaired or replaced in the PyTorch model"
+        refusal = None if removed else "an operator that stays reads it"
+        message = "ncnn has no layer `pnnx.Expression`"
+        result.findings.append(
+            _finding(
+                LeakedExpression, Path(ncnn.file.path), handle + 1, 1, message, help_text, row[1], refusal
+            )
+        )
+
+
+def _report_broken_statements(python: PythonFile, selection: Selection, result: Analysis) -> None:
+    """Report what is no Python besides leaked calls. Cost: compiling the file once."""
+    path = Path(python.path)
+    if not selection.wants("PNX902", path):
+        return
+    data = hide_leaks(python.data) if python.leaks else python.data
+    error = syntax_error(data, python.path)
+    if error is None:
+        return
+    from pnnxfix.rules.leaks import BrokenStatement
+
+    first, last = python.forward
+    inside = python.text[: python.text.find("def forward(")].count("\n")
+    lines = [
+        at
+        for at in (*range(inside), *range(first, last))
+        if is_broken_statement(hide_leaks(python.lines[at].encode()).decode())
+    ]
+    at_error = max((error.lineno or 1) - 1, 0)
+    for line in lines[:_MOST_BROKEN_STATEMENTS] or [at_error]:
+        text = python.lines[line] if line < len(python.lines) else ""
+        result.findings.append(
+            _finding(
+                BrokenStatement,
+                path,
+                line + 1,
+                len(text) - len(text.lstrip()) + 1,
+                f"this statement is no Python: `{text.strip()[:60]}`",
+                "rename the module in the PyTorch model, or edit the line",
+                "",
+                "pnnxfix has no rule for it",
+            )
+        )
+
+
+def _report_unused_comments(python: PythonFile, selection: Selection, result: Analysis) -> None:
+    for line in python.ignore_comments():
+        if line in selection.used_comments or not selection.wants("PNX001", Path(python.path)):
+            continue
+        from pnnxfix.rules.leaks import UnusedIgnore
+
+        result.findings.append(
+            _finding(
+                UnusedIgnore,
+                Path(python.path),
+                line + 1,
+                python.lines[line].index("#") + 1,
+                "this comment ignores nothing",
+                "remove it",
+                "",
+                "a comment is yours to remove",
+            )
+        )
+
+
+def _finding(
+    rule: type[Rule],
+    path: Path,
+    line: int,
+    column: int,
+    message: str,
+    help_text: str,
+    operator: str,
+    refusal: str | None,
+) -> Finding:
+    return Finding(path, line, column, rule.code, rule.name, message, help_text, operator, refusal)
+
+
+if TYPE_CHECKING:
+    from pnnxfix.rules.base import Refusal

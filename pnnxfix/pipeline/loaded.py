@@ -1,0 +1,174 @@
+"""One conversion in memory: its files read once, parsed when somebody asks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from pnnxfix.codecs.console import Console, read_console
+from pnnxfix.codecs.ncnn_script import INTEGER_DTYPES, NcnnScript, read_ncnn_script
+from pnnxfix.codecs.param import ParamFile, explain_row, parse_param
+from pnnxfix.codecs.python_source import PythonFile
+from pnnxfix.errors import ParseError, PnnxfixError
+from pnnxfix.graph.blobs import NO_BATCH, UNKNOWN_BLOB, Blob, BlobFacts
+from pnnxfix.graph.graph import Graph, MalformedRow
+from pnnxfix.pipeline.discovery import (
+    NCNN_BIN,
+    NCNN_PARAM,
+    NCNN_PY,
+    PLAIN_PARAM,
+    PNNX_ONNX,
+    PNNX_PARAM,
+    PNNX_PY,
+    Conversion,
+)
+from pnnxfix.pipeline.traces import Stamp, stamp
+from pnnxfix.report import Problem
+
+LARGEST_TEXT = 1 << 30
+
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(slots=True)
+class ParamGraph:
+    """A `.param` file with its graph; their indexes of rows are the same."""
+
+    file: ParamFile
+    graph: Graph
+
+    @property
+    def rows(self) -> int:
+        return sum(1 for row in self.file.rows[self.file.first_row :] if row)
+
+
+class LoadedConversion:
+    """The parsed files of one conversion. `problems` holds what could not be read."""
+
+    def __init__(self, conversion: Conversion, logs: tuple[Path, ...] = ()) -> None:
+        self.conversion = conversion
+        self.files = dict(conversion.files)
+        self.problems: list[Problem] = []
+        self.stamps: dict[Path, Stamp] = {}
+        self.original: dict[str, bytes] = {}
+        self._given_logs = logs
+        plain = self._param(PLAIN_PARAM)
+        if plain is not None:
+            role = PNNX_PARAM if _is_pnnx(plain) else NCNN_PARAM
+            self.files[role] = self.files.pop(PLAIN_PARAM)
+            self.original[role] = self.original.pop(PLAIN_PARAM)
+        self.ncnn = plain if plain is not None and not _is_pnnx(plain) else self._param(NCNN_PARAM)
+        self.pnnx = plain if plain is not None and _is_pnnx(plain) else self._param(PNNX_PARAM)
+        self.python = self._parse(PNNX_PY, PythonFile)
+
+    def _read(self, role: str) -> bytes | None:
+        path = self.files.get(role)
+        if path is None:
+            return None
+        try:
+            with open(path, "rb") as stream:
+                self.stamps[path] = stamp(stream.fileno())
+                if self.stamps[path].size > LARGEST_TEXT:
+                    raise ParseError(
+                        path, 0, 0, f"larger than {LARGEST_TEXT >> 20} MiB, which no conversion is"
+                    )
+                data = stream.read(LARGEST_TEXT + 1)
+        except OSError as error:
+            self.problems.append(Problem(path, f"cannot read the file: {error.strerror}"))
+            return None
+        except ParseError as error:
+            self._note(error)
+            return None
+        self.original[role] = data
+        return data
+
+    def _parse(self, role: str, parser: Callable[[bytes, str], Parsed]) -> Parsed | None:
+        data = self._read(role)
+        if data is None:
+            return None
+        try:
+            return parser(data, str(self.files[role]))
+        except ParseError as error:
+            self._note(error)
+            return None
+
+    def _param(self, role: str) -> ParamGraph | None:
+        return self._parse(role, _parse_graph)
+
+    def _note(self, error: ParseError) -> None:
+        self.problems.append(Problem(Path(error.path), error.reason, "", error.line, error.column))
+
+    # what is read only when a repair asks
+
+    @cached_property
+    def script(self) -> NcnnScript:
+        """What `_ncnn.py` says; empty without that file."""
+        data = self._read(NCNN_PY)
+        return read_ncnn_script((data or b"").decode("utf-8", "replace"))
+
+    @cached_property
+    def consoles(self) -> list[tuple[Path, Console]]:
+        """The logs given by hand, else those beside the model that name its files."""
+        found = []
+        for path in self._given_logs or self.conversion.logs:
+            try:
+                console = read_console(path)
+            except (OSError, PnnxfixError) as error:
+                if self._given_logs:
+                    self.problems.append(Problem(path, f"cannot read the log: {error}"))
+                continue
+            if self._given_logs or self._is_own(console):
+                found.append((path, console))
+        return found
+
+    def _is_own(self, console: Console) -> bool:
+        named = {os.path.basename(path) for path in console.paths.values()}
+        return any(path.name in named for path in self.files.values())
+
+    @cached_property
+    def blobs(self) -> BlobFacts:
+        """What is certain about the blobs of the ncnn graph."""
+        assert self.ncnn is not None
+        return BlobFacts(self.ncnn.graph, self._describe_input)
+
+    def _describe_input(self, blob: str) -> Blob:
+        known = self.script.inputs.get(blob)
+        if known is None:
+            return UNKNOWN_BLOB
+        rank = len(known.shape) - (known.batch_axis != NO_BATCH)
+        return Blob(batch_axis=known.batch_axis, rank=rank, is_float=known.dtype not in INTEGER_DTYPES)
+
+    @property
+    def bin_path(self) -> Path | None:
+        return self.files.get(NCNN_BIN)
+
+    def read_onnx(self) -> bytes | None:
+        """The bytes of `.pnnx.onnx`."""
+        return self._read(PNNX_ONNX)
+
+    @property
+    def onnx_path(self) -> Path | None:
+        return self.files.get(PNNX_ONNX)
+
+
+def _parse_graph(data: bytes, path: str) -> ParamGraph:
+    file = parse_param(data, path)
+    try:
+        return ParamGraph(file, Graph(file.rows, file.first_row))
+    except MalformedRow as error:
+        word, reason = explain_row(file.rows[error.index])
+        raise ParseError(path, error.index + 1, file.column(error.index, word), reason) from None
+
+
+def _is_pnnx(param: ParamGraph) -> bool:
+    """The flavour of a `.param`, by its rows: ncnn has no `pnnx.Input`, pnnx no `Input`."""
+    for row in param.file.rows[param.file.first_row :]:
+        if row and row[0] in {"pnnx.Input", "pnnx.Output", "pnnx.Attribute"}:
+            return True
+        if row and row[0] in {"Input", "MemoryData"}:
+            return False
+    return False

@@ -1,0 +1,152 @@
+"""Turns a plan into the new bytes of each file, and checks them before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pnnxfix.codecs.param import Row
+from pnnxfix.codecs.python_source import PythonFile, hide_leaks, syntax_error
+from pnnxfix.errors import PnnxfixError
+from pnnxfix.graph.graph import Operator
+from pnnxfix.graph.splits import EXPRESSION
+from pnnxfix.pipeline.analyse import Analysis
+from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, PNNX_PY
+from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
+from pnnxfix.report import Change
+
+
+class CheckFailed(PnnxfixError):
+    """A repaired file did not pass its own check; nothing has been written."""
+
+
+def render(loaded: LoadedConversion, analysis: Analysis) -> tuple[list[Change], list[str]]:
+    """The changed files of a conversion, and notes about those that did not follow.
+
+    Raises CheckFailed where a result is not what it must be. Cost: the edits, and one join of
+    the lines of each changed file.
+    """
+    changes: list[Change] = []
+    notes: list[str] = []
+    for role, key, param in ((NCNN_PARAM, "ncnn", loaded.ncnn), (PNNX_PARAM, "pnnx", loaded.pnnx)):
+        if param is not None:
+            after = _render_param(param, analysis, key)
+            if after is not None:
+                changes.append(Change(loaded.files[role], loaded.original[role], after))
+    if loaded.python is not None and analysis.plan is not None:
+        after = _render_python(loaded.python, analysis)
+        if after is not None:
+            changes.append(Change(loaded.files[PNNX_PY], loaded.original[PNNX_PY], after))
+    if analysis.plan is not None and analysis.plan.pnnx_replacements:
+        _follow_onnx(loaded, analysis, changes, notes)
+    return changes, notes
+
+
+# graphs
+
+
+def _render_param(param: ParamGraph, analysis: Analysis, key: str) -> bytes | None:
+    from pnnxfix.rules.faults import SharedBlob, WrongBlobCount, WrongLayerCount, insert_split
+
+    graph, file = param.graph, param.file
+    faults = analysis.faults.get(key, [])
+    for fault in faults:
+        if fault.rule is SharedBlob and fault.row is not None:
+            blob = graph[fault.row].inputs[fault.word - 4] if not graph.is_removed(fault.row) else ""
+            if len(graph.users(blob)) > 1:
+                insert_split(graph, blob)
+    mended = {fault.rule for fault in faults}
+    if not graph.edits and not mended & {WrongLayerCount, WrongBlobCount}:
+        return None
+    edits = {handle: [op.to_row() for op in ops] for handle, ops in graph.edits.items()}
+    counts = _new_counts(
+        param, edits, exact_rows=WrongLayerCount in mended, exact_blobs=WrongBlobCount in mended
+    )
+    _check_graph(param, one_reader=key == "ncnn")
+    return file.dump(edits, counts)
+
+
+def _new_counts(
+    param: ParamGraph, edits: dict[int, list[Row]], exact_rows: bool, exact_blobs: bool
+) -> tuple[int, int]:
+    file, graph = param.file, param.graph
+    rows = sum(len(new) - 1 for new in edits.values())
+    before = sum(len(Operator.from_row(file.rows[handle]).outputs) for handle in edits)
+    blobs = sum(len(op.outputs) for ops in graph.edits.values() for op in ops) - before
+    return (
+        param.rows + rows if exact_rows else file.layer_count + rows,
+        graph.operand_count if exact_blobs else file.blob_count + blobs,
+    )
+
+
+def _check_graph(param: ParamGraph, one_reader: bool) -> None:
+    """What the edits must have kept. Cost: the edited rows and their operands."""
+    graph, path = param.graph, param.file.path
+    for handle, operators in graph.edits.items():
+        made: set[str] = set()
+        for operator in operators:
+            for name in operator.inputs:
+                source = graph.producer(name)
+                if source is None or source > handle or (source == handle and name not in made):
+                    raise CheckFailed(
+                        f"{path}: the repaired row {operator.name} would read {name} before it is made"
+                    )
+                if one_reader and len(graph.users(name)) != 1:
+                    raise CheckFailed(f"{path}: blob {name} would have {len(graph.users(name))} readers")
+            for name in operator.outputs:
+                if graph.producer(name) != handle or name in made:
+                    raise CheckFailed(f"{path}: blob {name} would be made twice")
+                made.add(name)
+            if not all(word and not any(c.isspace() for c in word) for word in operator.to_row()):
+                raise CheckFailed(f"{path}: the repaired row {operator.name} would not read back")
+        for name in Operator.from_row(param.file.rows[handle]).outputs:
+            if graph.producer(name) is None and graph.users(name):
+                raise CheckFailed(f"{path}: {name} would lose the row that makes it")
+
+
+# Python
+
+
+def _render_python(python: PythonFile, analysis: Analysis) -> bytes | None:
+    plan = analysis.plan
+    assert plan is not None
+    for call, expression in plan.calls:
+        python.replace_call(call, expression)
+    for line, expression in plan.values:
+        python.replace_value(line, expression)
+    for line in plan.removed:
+        python.remove(line)
+    if not python.edits:
+        return None
+    after = python.dump()
+    error = syntax_error(hide_leaks(after), python.path)
+    if error is not None and syntax_error(hide_leaks(python.data), python.path) is None:
+        raise CheckFailed(f"{python.path}: the repaired Python would not parse ({error.msg})")
+    return after
+
+
+# the ONNX container
+
+
+def _follow_onnx(
+    loaded: LoadedConversion, analysis: Analysis, changes: list[Change], notes: list[str]
+) -> None:
+    path = loaded.onnx_path
+    if path is None or loaded.pnnx is None or analysis.plan is None:
+        return
+    from pnnxfix.codecs.onnx_graph import is_available, replace_nodes
+
+    if not is_available():
+        notes.append(f"{path} still shows the old graph; `pip install onnx` and pnnxfix repairs it too")
+        return
+    graph = loaded.pnnx.graph
+    rows = loaded.pnnx.file.rows
+    removed = [rows[h][1] for h, ops in graph.edits.items() if not ops and rows[h][0] == EXPRESSION]
+    before = loaded.read_onnx()
+    if before is None:
+        return
+    try:
+        after = replace_nodes(before, str(path), analysis.plan.pnnx_replacements, removed)
+    except PnnxfixError as error:
+        notes.append(f"{path} was left alone: {error}")
+        return
+    changes.append(Change(Path(path), before, after))

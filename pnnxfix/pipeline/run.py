@@ -1,0 +1,189 @@
+"""`check` and `fix` over any number of conversions."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pnnxfix.errors import PnnxfixError
+from pnnxfix.options import Options
+from pnnxfix.pipeline.analyse import Analysis, analyse
+from pnnxfix.pipeline.discovery import NCNN_PARAM, Conversion, find_conversions
+from pnnxfix.pipeline.loaded import LoadedConversion
+from pnnxfix.pipeline.traces import pending
+from pnnxfix.report import Change, ConversionReport, Problem, Report
+
+if TYPE_CHECKING:
+    from pnnxfix.pipeline.load_check import LoadCheck
+
+LARGEST_LOAD_CHECK = 10_000
+"""Rows up to which ncnn is asked by default: its look-up of blobs makes loading quadratic."""
+
+
+def check_paths(paths: Sequence[Path], options: Options) -> Report:
+    """Report what is wrong in the conversions at the paths. Writes nothing, runs no code of theirs."""
+    report = Report()
+    conversions, problems, directories = find_conversions(paths, options.exclude)
+    report.problems.extend(problems)
+    for directory in sorted(directories):
+        if pending(_listing(directory)):
+            report.problems.append(
+                Problem(
+                    directory,
+                    "a repair of this directory was interrupted",
+                    "run `pnnxfix fix` on it to finish or undo it",
+                )
+            )
+    for at, conversion in enumerate(conversions):
+        if options.progress is not None:
+            options.progress(at, len(conversions), conversion.stem)
+        with _without_collector():
+            loaded = LoadedConversion(conversion, options.logs)
+            analysis = analyse(loaded, options)
+        report.conversions.append(_report(conversion, loaded, analysis))
+    return report
+
+
+def fix_paths(paths: Sequence[Path], options: Options) -> Report:
+    """Repair the conversions at the paths in place, each one whole or not at all."""
+    report = Report()
+    conversions, problems, directories = find_conversions(paths, options.exclude)
+    report.problems.extend(problems)
+    if not options.dry_run and _recover(directories, report):
+        conversions, _, _ = find_conversions(paths, options.exclude)
+    with _Session(options) as session:
+        for at, conversion in enumerate(conversions):
+            if options.progress is not None:
+                options.progress(at, len(conversions), conversion.stem)
+            with _without_collector():
+                report.conversions.append(session.fix(conversion))
+    return report
+
+
+class _Session:
+    """What the repairs of one run share: the child process that asks ncnn."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._checker: LoadCheck | None = None
+
+    def __enter__(self) -> _Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._checker is not None:
+            self._checker.close()
+
+    def fix(self, conversion: Conversion) -> ConversionReport:
+        options = self._options
+        loaded = LoadedConversion(conversion, options.logs)
+        analysis = analyse(loaded, options)
+        result = _report(conversion, loaded, analysis)
+        # What cannot be read may be the half of the conversion that a repair would leave behind.
+        if result.problems or not any(finding.fixable for finding in result.findings):
+            return result
+        will_load = not options.dry_run and self._asks_ncnn(loaded)
+        if will_load and self._checker is None:
+            from pnnxfix.pipeline.load_check import LoadCheck
+
+            self._checker = LoadCheck()  # its import of ncnn overlaps with what follows
+        try:
+            from pnnxfix.pipeline.render import render
+
+            changes, notes = render(loaded, analysis)
+            result.notes.extend(notes)
+            if not options.dry_run:
+                self._write(loaded, changes, analysis, will_load)
+        except PnnxfixError as error:
+            result.problems.append(
+                Problem(conversion.stem, f"{error}", "nothing of this conversion was changed")
+            )
+            return result
+        result.changes = changes
+        result.fixed = [finding for finding in result.findings if finding.fixable]
+        result.findings = [finding for finding in result.findings if not finding.fixable]
+        return result
+
+    def _asks_ncnn(self, loaded: LoadedConversion) -> bool:
+        if loaded.ncnn is None or self._options.load_check is False:
+            return False
+        return self._options.load_check is True or loaded.ncnn.rows <= LARGEST_LOAD_CHECK
+
+    def _write(
+        self, loaded: LoadedConversion, changes: list[Change], analysis: Analysis, will_load: bool
+    ) -> None:
+        from pnnxfix.pipeline.transaction import Replacement, stage
+
+        replacements = [Replacement(c.path, loaded.stamps[c.path], c.after) for c in changes]
+        with stage(replacements) as transaction:
+            param = loaded.files.get(NCNN_PARAM)
+            if will_load and param in transaction.staged:
+                self._ask_ncnn(loaded, transaction.staged[param])
+            transaction.commit()
+
+    def _ask_ncnn(self, loaded: LoadedConversion, staged: Path) -> None:
+        from pnnxfix.data import known_layers
+        from pnnxfix.pipeline.load_check import Rejected, Unavailable
+        from pnnxfix.pipeline.render import CheckFailed
+
+        assert self._checker is not None
+        assert loaded.ncnn is not None
+        known = known_layers()
+        rows = loaded.ncnn.file.rows[loaded.ncnn.file.first_row :]
+        foreign = {row[0] for row in rows if row and row[0] not in known}
+        outcome = self._checker.check(staged, loaded.bin_path, foreign)
+        if isinstance(outcome, Rejected):
+            said = f": {'; '.join(outcome.messages)}" if outcome.messages else ""
+            raise CheckFailed(
+                f"ncnn does not load the repaired {loaded.files[NCNN_PARAM].name}: {outcome.reason}{said}"
+            )
+        if isinstance(outcome, Unavailable):
+            raise CheckFailed(f"ncnn could not be asked whether it loads the result: {outcome.reason}")
+
+
+def _report(conversion: Conversion, loaded: LoadedConversion, analysis: Analysis) -> ConversionReport:
+    problems = list(loaded.problems)
+    if analysis.plan is not None:
+        problems.extend(analysis.plan.problems)
+    return ConversionReport(
+        conversion.stem, findings=analysis.findings, problems=problems, notes=analysis.notes
+    )
+
+
+def _recover(directories: set[Path], report: Report) -> bool:
+    """Finish or undo interrupted repairs; whether there was one."""
+    found = False
+    for directory in sorted(directories):
+        if not pending(_listing(directory)):
+            continue
+        from pnnxfix.pipeline.recovery import recover
+
+        try:
+            recover(directory)
+            found = True
+        except PnnxfixError as error:
+            report.problems.append(Problem(directory, str(error)))
+    return found
+
+
+def _listing(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Millions of small lists and no cycle among them: the collector would only walk them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,97 @@
+"""What `check` and `fix` tell: findings, problems, changes, and the report that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """One thing that is wrong in one file.
+
+    `line` and `column` count from 1. `refusal` says why `fix` leaves it alone and is None
+    exactly when `fix` repairs it; `help` says what to do next in either case.
+    """
+
+    path: Path
+    line: int
+    column: int
+    code: str
+    name: str
+    message: str
+    help: str
+    operator: str = ""
+    refusal: str | None = None
+
+    @property
+    def fixable(self) -> bool:
+        return self.refusal is None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that could not be read, run or written; it makes the exit code 2."""
+
+    path: Path
+    message: str
+    help: str = ""
+    line: int = 0
+    column: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file's bytes before and after a fix."""
+
+    path: Path
+    before: bytes
+    after: bytes
+
+
+@dataclass(slots=True)
+class ConversionReport:
+    """One conversion: all files that pnnx wrote for one model.
+
+    `findings` are those that stand (after a fix: those that remain), `fixed` those that `fix`
+    repaired (with `--diff`: would repair), `notes` single sentences worth knowing.
+    """
+
+    stem: Path
+    findings: list[Finding] = field(default_factory=list)
+    fixed: list[Finding] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Report:
+    """The outcome of one run over any number of conversions.
+
+    `problems` are those of no single conversion (a path that is missing, for one).
+    """
+
+    conversions: list[ConversionReport] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All findings that stand, sorted by file and position."""
+        return sorted(f for c in self.conversions for f in c.findings)
+
+    @property
+    def fixed(self) -> list[Finding]:
+        """All findings that were repaired, sorted by file and position."""
+        return sorted(f for c in self.conversions for f in c.fixed)
+
+    @property
+    def all_problems(self) -> list[Problem]:
+        return self.problems + [p for c in self.conversions for p in c.problems]
+
+    @property
+    def exit_code(self) -> int:
+        """0 nothing left, 1 findings remain, 2 something could not be read, run or written."""
+        if self.all_problems:
+            return 2
+        return 1 if any(c.findings for c in self.conversions) else 0
