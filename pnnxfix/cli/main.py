@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 nothing (left), 1 findings (left), 2 a usage error or something that could not be read
     or run, 130 interrupted. Never raises for what a user or a file can cause.
     """
+    if argv is None:
+        # Imports make thousands of objects and no garbage: 3 ms of 60 go into looking for some.
+        gc.set_threshold(50_000)
     _prepare_streams()
     try:
         return _run(None if argv is None else list(argv))
@@ -21,6 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("interrupted", 130)
     except Exception as error:
         return _explain(error)
+    finally:
+        if argv is None:
+            # The process ends, and its last collections, 6 ms of 60, need not look at anything.
+            gc.freeze()
 
 
 def _prepare_streams() -> None:

@@ -49,7 +49,7 @@ def _paths(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
 def _files(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[Path, ...]:
     # click.Path would do, and asks the locale for a translation of its own name, 1 ms each run.
     for item in value:
-        if not os.path.isfile(item):
+        if os.path.isdir(item) or not os.path.exists(item):
             raise click.BadParameter(f"there is no file {item!r}.")
     return _paths(ctx, param, value)
 

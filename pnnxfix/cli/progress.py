@@ -24,7 +24,7 @@ class Progress:
     def __call__(self, position: int, total: int, stem: Path) -> None:
         from pnnxfix.cli.console import printable, shown
 
-        self._line = f"[{position}/{total}] {printable(shown(stem))}"
+        self._line = f"[{position + 1}/{total}] {printable(shown(stem))}"
         if self._visible:
             self._draw()
 

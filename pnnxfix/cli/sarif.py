@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -23,7 +24,7 @@ def render_sarif(report: Report, exit_code: int) -> str:
     run = {
         "tool": {"driver": {"name": "pnnxfix", "version": __version__, "rules": rules}},
         "columnKind": "unicodeCodePoints",
-        "originalUriBaseIds": {_ROOT: {"uri": f"file://{_uri(os.path.join(os.getcwd(), ''))}"}},
+        "originalUriBaseIds": {_ROOT: {"uri": Path.cwd().as_uri().removesuffix("/") + "/"}},
         "invocations": [
             {
                 "executionSuccessful": not report.all_problems,
@@ -73,16 +74,11 @@ def _notification(problem: Problem) -> dict[str, Any]:
 
 def _location(path: str, line: int, column: int) -> dict[str, Any]:
     text = shown(path)
-    artifact = {"uri": _uri(text)}
     if os.path.isabs(text):
-        artifact["uri"] = f"file://{_uri(text)}"
+        artifact = {"uri": Path(text).as_uri()}
     else:
-        artifact["uriBaseId"] = _ROOT
+        artifact = {"uri": quote(os.fsencode(text.replace(os.sep, "/"))), "uriBaseId": _ROOT}
     physical: dict[str, Any] = {"artifactLocation": artifact}
     if line:
         physical["region"] = {"startLine": line, "startColumn": max(column, 1)}
     return {"physicalLocation": physical}
-
-
-def _uri(path: str) -> str:
-    return quote(os.fsencode(path.replace(os.sep, "/")))

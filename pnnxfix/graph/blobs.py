@@ -207,6 +207,8 @@ class BlobFacts:
             layouts = {(s.batch_axis, s.rank) for s in sources if not s.is_single and s.dims is None}
             axis, rank = layouts.pop() if len(layouts) == 1 else (None, None)
             return Blob(axis, rank, is_single=all(source.is_single for source in sources), is_float=True)
+        if kind == "Reshape" and sources and sources[0].dims is not None:
+            return _constant(maker)
         if kind in _MOVES:
             kinds = {source.is_float for source in sources}
             return Blob(is_float=kinds.pop() if len(kinds) == 1 else None)
@@ -214,6 +216,7 @@ class BlobFacts:
 
 
 def _constant(maker: Operator) -> Blob:
+    """A MemoryData, or the Reshape of one: both give their sizes under the same keys."""
     sizes = [maker.parameter(key) for key in ("2", "11", "1", "0")]
     words = [size for size in sizes if size is not None and size != "0"]
     if not words or not all(word.isdigit() and len(word) < 10 for word in words):

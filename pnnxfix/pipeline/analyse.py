@@ -10,13 +10,14 @@ from pnnxfix.codecs.python_source import PythonFile, hide_leaks, is_broken_state
 from pnnxfix.data import known_layers
 from pnnxfix.graph.splits import EXPRESSION
 from pnnxfix.options import Options
+from pnnxfix.pipeline.findings import Place, make_finding
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 from pnnxfix.pipeline.selection import Selection
 from pnnxfix.report import Finding
 
 if TYPE_CHECKING:
     from pnnxfix.pipeline.plan import Plan
-    from pnnxfix.rules.base import Rule
+    from pnnxfix.rules.base import Refusal
     from pnnxfix.rules.faults import Fault
 
 _MOST_BROKEN_STATEMENTS = 100
@@ -24,17 +25,12 @@ _MOST_BROKEN_STATEMENTS = 100
 
 @dataclass(slots=True)
 class Analysis:
-    """All findings of a conversion. `plan` is None where no operator leaked.
-
-    `faults` are those of each graph that `fix` mends; `broken_python` are lines, from 0, that
-    were no Python before any repair.
-    """
+    """All findings of a conversion. `plan` is None where no operator leaked; are those of each graph, `ncnn` or `pnnx`, that `fix` mends."""
 
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     plan: Plan | None = None
     faults: dict[str, list[Fault]] = field(default_factory=dict)
-    has_unknown_layers: bool = False
 
 
 def analyse(loaded: LoadedConversion, options: Options) -> Analysis:
@@ -58,19 +54,11 @@ def analyse(loaded: LoadedConversion, options: Options) -> Analysis:
         result.plan = LeakPlanner(loaded, options, selection, unknown, broken).run()
         result.findings.extend(result.plan.findings)
     _report_expressions(ncnn, unknown, selection, result)
-    if ncnn is not None:
-        result.has_unknown_layers = any(
-            not ncnn.graph.is_removed(h) and ncnn.graph[h].type == t for h, t in _types(ncnn, unknown)
-        )
     if python is not None:
         _report_broken_statements(python, selection, result)
         _report_unused_comments(python, selection, result)
     result.findings.sort()
     return result
-
-
-def _types(ncnn: ParamGraph, handles: list[int]) -> list[tuple[int, str]]:
-    return [(handle, ncnn.file.rows[handle][0]) for handle in handles]
 
 
 def _may_leak(pnnx: ParamGraph | None) -> bool:
@@ -107,11 +95,9 @@ def _find_faults(loaded: LoadedConversion, selection: Selection, result: Analysi
         for fault in wanted:
             line = file.first_row - 1 if fault.row is None else fault.row
             result.findings.append(
-                _finding(
+                make_finding(
                     fault.rule,
-                    Path(file.path),
-                    line + 1,
-                    file.column(line, fault.word),
+                    Place(Path(file.path), line + 1, file.column(line, fault.word)),
                     fault.message,
                     fault.help,
                     "" if fault.row is None else graph[fault.row].name,
@@ -144,8 +130,8 @@ def _report_expressions(
         refusal = None if removed else "an operator that stays reads it"
         message = "ncnn has no layer `pnnx.Expression`"
         result.findings.append(
-            _finding(
-                LeakedExpression, Path(ncnn.file.path), handle + 1, 1, message, help_text, row[1], refusal
+            make_finding(
+                LeakedExpression, Place(Path(ncnn.file.path), handle + 1), message, help_text, row[1], refusal
             )
         )
 
@@ -163,24 +149,25 @@ def _report_broken_statements(python: PythonFile, selection: Selection, result: 
 
     first, last = python.forward
     inside = python.text[: python.text.find("def forward(")].count("\n")
+    plan = result.plan
+    repaired = set() if plan is None else {*plan.removed, *(at for at, _ in plan.values)}
     lines = [
         at
         for at in (*range(inside), *range(first, last))
-        if is_broken_statement(hide_leaks(python.lines[at].encode()).decode())
+        if at not in repaired and is_broken_statement(hide_leaks(python.lines[at].encode()).decode())
     ]
     at_error = max((error.lineno or 1) - 1, 0)
-    for line in lines[:_MOST_BROKEN_STATEMENTS] or [at_error]:
+    if not lines and not repaired:
+        lines = [at_error]
+    for line in lines[:_MOST_BROKEN_STATEMENTS]:
         text = python.lines[line] if line < len(python.lines) else ""
         result.findings.append(
-            _finding(
+            make_finding(
                 BrokenStatement,
-                path,
-                line + 1,
-                len(text) - len(text.lstrip()) + 1,
+                Place(path, line + 1, len(text) - len(text.lstrip()) + 1),
                 f"this statement is no Python: `{text.strip()[:60]}`",
                 "rename the module in the PyTorch model, or edit the line",
-                "",
-                "pnnxfix has no rule for it",
+                refusal="pnnxfix has no rule for it",
             )
         )
 
@@ -192,31 +179,11 @@ def _report_unused_comments(python: PythonFile, selection: Selection, result: An
         from pnnxfix.rules.leaks import UnusedIgnore
 
         result.findings.append(
-            _finding(
+            make_finding(
                 UnusedIgnore,
-                Path(python.path),
-                line + 1,
-                python.lines[line].index("#") + 1,
+                Place(Path(python.path), line + 1, python.lines[line].index("#") + 1),
                 "this comment ignores nothing",
                 "remove it",
-                "",
-                "a comment is yours to remove",
+                refusal="a comment is yours to remove",
             )
         )
-
-
-def _finding(
-    rule: type[Rule],
-    path: Path,
-    line: int,
-    column: int,
-    message: str,
-    help_text: str,
-    operator: str,
-    refusal: str | None,
-) -> Finding:
-    return Finding(path, line, column, rule.code, rule.name, message, help_text, operator, refusal)
-
-
-if TYPE_CHECKING:
-    from pnnxfix.rules.base import Refusal

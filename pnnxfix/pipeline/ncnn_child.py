@@ -34,7 +34,7 @@ def limit_resources(param_size: int, bin_size: int) -> None:
     """Lets absurd counts in a header end in MemoryError instead of in the machine's swap.
 
     ncnn before 20261020 allocates what line 2 says, whatever follows. A row of a param becomes less
-    than 100 times its bytes; 32 times the bin leaves room for weights that are unpacked to float.
+    than 50 times its bytes; 32 times the bin leaves room for weights that are unpacked to float.
     No core file: a crash is an answer here.
     """
     try:

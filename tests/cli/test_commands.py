@@ -307,11 +307,11 @@ def test_the_progress_line_comes_and_goes(
 
     monkeypatch.setattr(progress, "_DELAY", 0.01)
     with progress.Progress(enabled=True) as show:
-        show(1, 2, Path("a"))
+        show(0, 2, Path("a"))
         time.sleep(0.2)
-        show(2, 2, Path("b\x1b"))
+        show(1, 2, Path("b\x1b"))
     assert capsys.readouterr().err == "\r\x1b[2K[1/2] a\r\x1b[2K[2/2] b\\x1b\r\x1b[2K"
     with progress.Progress(enabled=False) as show:
-        show(1, 2, Path("a"))
+        show(0, 2, Path("a"))
         time.sleep(0.05)
     assert capsys.readouterr().err == ""

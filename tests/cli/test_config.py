@@ -42,6 +42,16 @@ def test_every_key_reaches_the_options(tmp_path: Path) -> None:
     assert (options.style, options.fuse, options.load_check) == ("clamp", False, True)
 
 
+def test_the_documented_settings_load(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "output.md").read_text()
+    write(tmp_path, text.partition("```toml\n")[2].partition("```")[0])
+    options = make_options((tmp_path,), None, {})
+    assert options.select
+    assert options.exclude
+    assert options.per_file_ignores
+    assert options.load_check is True
+
+
 def test_the_command_line_overrides(tmp_path: Path) -> None:
     write(tmp_path, FULL)
     options = make_options((tmp_path,), None, {"style": "operator", "select": ("PNX9",), "fuse": True})

@@ -276,7 +276,9 @@ def test_sarif_of_odd_names_and_problems() -> None:
     assert uri == "a%20b%25%2C%3A%FF.param"
 
 
-def test_sarif_of_nothing() -> None:
+@pytest.mark.parametrize("folder", [".", "/"])
+def test_sarif_of_nothing(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    monkeypatch.chdir(folder)
     assert check_sarif(render_sarif(Report(), 0))["results"] == []
 
 
