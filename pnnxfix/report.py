@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is wrong in one file.
 
@@ -27,6 +27,11 @@ class Finding:
     @property
     def fixable(self) -> bool:
         return self.refusal is None
+
+    @property
+    def position(self) -> tuple[str, int, int, str]:
+        """What findings are sorted by."""
+        return (str(self.path), self.line, self.column, self.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +83,12 @@ class Report:
     @property
     def findings(self) -> list[Finding]:
         """All findings that stand, sorted by file and position."""
-        return sorted(f for c in self.conversions for f in c.findings)
+        return sorted((f for c in self.conversions for f in c.findings), key=lambda f: f.position)
 
     @property
     def fixed(self) -> list[Finding]:
         """All findings that were repaired, sorted by file and position."""
-        return sorted(f for c in self.conversions for f in c.fixed)
+        return sorted((f for c in self.conversions for f in c.fixed), key=lambda f: f.position)
 
     @property
     def all_problems(self) -> list[Problem]:

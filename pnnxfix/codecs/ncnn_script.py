@@ -16,13 +16,15 @@ from dataclasses import dataclass
 NO_BATCH = 233
 """pnnx's number for "no axis of this tensor is the batch": the blob keeps all axes."""
 
-_TENSOR = re.compile(r"^\s*(\w+) = torch\.(?:rand|randn|randint|ones|zeros)\(([^\n]*)\)\s*$", re.MULTILINE)
+_TENSOR = re.compile(r"^[ \t]*(\w+) = torch\.(?:rand|randn|randint|ones|zeros)\(([^\n]*)\)[ \t\r]*$", re.MULTILINE)
 _INPUT = re.compile(r'ex\.input\("([^"\n]{1,255})", ncnn\.Mat\((\w+)([^\n]*)\)')
 _OUTPUT = re.compile(r"out\.append\(torch\.from_numpy\(([^\n]*)\)")
 _BATCH_INDEX = re.compile(r"batch_index=(-?\d{1,4})")
 _SQUEEZED = re.compile(r"\.(?:un)?squeeze\((-?\d{1,4})\)")
 _DTYPE = re.compile(r"dtype=torch\.(\w+)")
 _NAME = re.compile(r"[A-Za-z_]\w*")
+
+_LONGEST_LINE = 10_000  # the patterns above look to the end of the line from each of their beginnings
 
 INTEGER_DTYPES = frozenset({"long", "int", "short", "uint8", "int8", "int16", "int32", "int64", "bool"})
 
@@ -45,12 +47,13 @@ class NcnnScript:
 
 
 def read_ncnn_script(text: str) -> NcnnScript:
-    """Read the statements above; what does not look like them is passed over."""
+    """Read the statements above; what does not look like them is passed over, as is a longer line."""
+    text = "\n".join(line for line in text.split("\n") if len(line) <= _LONGEST_LINE)
     tensors: dict[str, tuple[tuple[int, ...], str]] = {}
     for match in _TENSOR.finditer(text):
         sizes = match[2].split("dtype=")[0].replace("(", " ").replace(")", " ")
         words = [word.strip() for word in sizes.split(",") if word.strip()]
-        shape = tuple(int(word) for word in words if word.isdigit() and len(word) < 10)
+        shape = tuple(int(word) for word in words if word.isdecimal() and len(word) < 10)
         dtype = _DTYPE.search(match[2])
         tensors[match[1]] = (shape, dtype[1] if dtype else "float")
     inputs: dict[str, ScriptInput] = {}

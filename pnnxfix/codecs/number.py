@@ -12,6 +12,7 @@ import math
 import re
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 FLT_MAX = 3.4028234663852886e38
 _INT32 = 1 << 32
@@ -77,7 +78,7 @@ class Number:
 def to_float32(value: int | float) -> float:
     """The float32 nearest to `value`; beyond FLT_MAX it is an infinity."""
     try:
-        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+        return float(struct.unpack("<f", struct.pack("<f", float(value)))[0])
     except OverflowError:
         return math.inf if value > 0 else -math.inf
 
@@ -95,6 +96,7 @@ def read_exact(text: str) -> Number | None:
     return Number(text, float(text))
 
 
+@lru_cache(maxsize=4096)
 def read_printed(text: str) -> Number | None:
     """The number in `text` as some release of pnnx printed it, with what the print may have cost.
 
@@ -113,6 +115,8 @@ def read_printed(text: str) -> Number | None:
             0.0,
             f"pnnx keeps the low 32 bits of an integer, so {text} may be what is left of a larger one",
         )
+    if math.isinf(value):
+        return number  # a hand wrote 1e999; it stands for no interval
     slack = _slack(text, value)
     if slack > abs(value) * _TOLERATED_ROUNDING:
         return Number(

@@ -117,11 +117,11 @@ class PythonFile:
             match = _LEAK.match(text, start)
             end = text.find("\n", offset)
             end = len(text) if end == -1 else end
-            if match is None or match.end() < offset:
+            offset = end - 1  # the first `::` of a line decides, so a line costs its length
+            if match is None:
                 continue  # a slice such as v_0[::2], a string, a comment
             line += text.count("\n", counted, start)
             counted = start
-            offset = end - 1
             if not first <= line < last:
                 continue
             arguments = split_arguments(text[match.end() : end])
@@ -177,11 +177,20 @@ class PythonFile:
 
     def replace_call(self, leak: LeakedCall, expression: str) -> None:
         """Put an expression in the place of a leaked call; targets and comment stay as they are."""
-        self.edits[leak.line] = rewrite_statement(self.lines[leak.line], leak.operator, expression)
+        self.edits[leak.line] = self._rewrite(leak.line, leak.operator, expression)
 
     def replace_value(self, line: int, expression: str) -> None:
         """Put an expression in the place of what a statement assigns."""
-        self.edits[line] = rewrite_statement(self.lines[line], None, expression)
+        self.edits[line] = self._rewrite(line, None, expression)
+
+    def _rewrite(self, line: int, operator: str | None, expression: str) -> str:
+        try:
+            return rewrite_statement(self.lines[line], operator, expression)
+        except ValueError:
+            text = self.lines[line]
+            column = len(text) - len(text.lstrip()) + 1
+            reason = "this statement is no Python even without its leaked operator"
+            raise ParseError(self.path, line + 1, column, reason) from None
 
     def remove(self, line: int) -> None:
         """Remove a statement with its line."""
@@ -207,7 +216,8 @@ def rewrite_statement(line: str, operator: str | None, expression: str) -> str:
     """The line with another expression on the right of its `=`, through libcst.
 
     Indentation, targets, blanks around `=`, comment and line end keep their text. `operator` is
-    the leaked name, which is no Python and is hidden from the parser.
+    the leaked name, which is no Python and is hidden from the parser. Raises ValueError where
+    the rest of the line is no Python either.
     """
     import libcst
 
@@ -220,10 +230,13 @@ def rewrite_statement(line: str, operator: str | None, expression: str) -> str:
         body = body.replace(operator + "(", "leaked(", 1)
     else:
         body = _BARE_VALUE.sub(r"\1leaked", body)
-    statement = libcst.parse_statement(body)
-    assert isinstance(statement, libcst.SimpleStatementLine)
-    assign = statement.body[0]
-    assert isinstance(assign, libcst.Assign)
+    try:
+        statement = libcst.parse_statement(body)
+    except libcst.ParserSyntaxError as error:
+        raise ValueError(body) from error
+    assign = statement.body[0] if isinstance(statement, libcst.SimpleStatementLine) else None
+    if not isinstance(statement, libcst.SimpleStatementLine) or not isinstance(assign, libcst.Assign):
+        raise ValueError(body)
     changed = statement.with_changes(body=[assign.with_changes(value=libcst.parse_expression(expression))])
     return indent + libcst.Module([changed]).code.removesuffix("\n") + end
 

@@ -131,10 +131,7 @@ class Graph:
         edited = self.edits.get(handle)
         if edited:
             return edited[-1]
-        operator = self._cache.get(handle)
-        if operator is None:
-            operator = self._cache[handle] = Operator.from_row(self._rows[handle])
-        return operator
+        return self.original(handle)
 
     def is_removed(self, handle: int) -> bool:
         return self.edits.get(handle) == []
@@ -162,7 +159,20 @@ class Graph:
 
     @property
     def operand_count(self) -> int:
+        """How many operands have a producer."""
         return len(self._producer)
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there were before any edit."""
+        return sum(map(bool, self._rows)) - sum(map(bool, self._rows[: self._first]))
+
+    def original(self, handle: int) -> Operator:
+        """The operator of a row as it was read."""
+        operator = self._cache.get(handle)
+        if operator is None:
+            operator = self._cache[handle] = Operator.from_row(self._rows[handle])
+        return operator
 
     # editing
 

@@ -10,6 +10,7 @@ from pnnxfix.codecs.python_source import PythonFile, hide_leaks, is_broken_state
 from pnnxfix.data import known_layers
 from pnnxfix.graph.splits import EXPRESSION
 from pnnxfix.options import Options
+from pnnxfix.pipeline.discovery import PNNX_PARAM
 from pnnxfix.pipeline.findings import Place, make_finding
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 from pnnxfix.pipeline.selection import Selection
@@ -25,7 +26,9 @@ _MOST_BROKEN_STATEMENTS = 100
 
 @dataclass(slots=True)
 class Analysis:
-    """All findings of a conversion. `plan` is None where no operator leaked; are those of each graph, `ncnn` or `pnnx`, that `fix` mends."""
+    """All findings of a conversion. `plan` is None where no operator leaked; `faults` are those of
+    each graph, `ncnn` or `pnnx`, that `fix` mends.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -48,7 +51,7 @@ def analyse(loaded: LoadedConversion, options: Options) -> Analysis:
             if row and row[0] not in known
         ]
     python = _own_python(loaded, result)
-    if unknown or (python is not None and (python.leaks or python.bare_specials)) or _may_leak(loaded.pnnx):
+    if unknown or (python is not None and (python.leaks or python.bare_specials)) or _may_leak(loaded):
         from pnnxfix.pipeline.plan import LeakPlanner
 
         result.plan = LeakPlanner(loaded, options, selection, unknown, broken).run()
@@ -57,13 +60,13 @@ def analyse(loaded: LoadedConversion, options: Options) -> Analysis:
     if python is not None:
         _report_broken_statements(python, selection, result)
         _report_unused_comments(python, selection, result)
-    result.findings.sort()
+    result.findings.sort(key=lambda finding: finding.position)
     return result
 
 
-def _may_leak(pnnx: ParamGraph | None) -> bool:
-    """Whether an operator of `.pnnx.param` is one of ATen's, as it leaks."""
-    return pnnx is not None and any("aten::" in line for line in pnnx.file.lines)
+def _may_leak(loaded: LoadedConversion) -> bool:
+    """Whether an operator of `.pnnx.param` is one of ATen's, as it leaks. Cost: one search."""
+    return b"aten::" in loaded.original.get(PNNX_PARAM, b"")
 
 
 def _own_python(loaded: LoadedConversion, result: Analysis) -> PythonFile | None:
@@ -81,7 +84,7 @@ def _find_faults(loaded: LoadedConversion, selection: Selection, result: Analysi
         if param is None:
             continue
         graph, file = param.graph, param.file
-        rows = param.rows
+        rows = graph.row_count
         sound = rows == file.layer_count and graph.operand_count <= file.blob_count
         if sound and not graph.duplicates and not graph.early and not (role == "ncnn" and graph.shared):
             continue
@@ -115,25 +118,23 @@ def _find_faults(loaded: LoadedConversion, selection: Selection, result: Analysi
 def _report_expressions(
     ncnn: ParamGraph | None, unknown: list[int], selection: Selection, result: Analysis
 ) -> None:
-    if ncnn is None:
+    rows = [] if ncnn is None else [handle for handle in unknown if ncnn.file.rows[handle][0] == EXPRESSION]
+    if ncnn is None or not rows:
         return
-    for handle in unknown:
-        row = ncnn.file.rows[handle]
-        if row[0] != EXPRESSION or not selection.wants("PNX201", Path(ncnn.file.path)):
-            continue
-        from pnnxfix.rules.leaks import LeakedExpression
+    from pnnxfix.rules.leaks import LeakedExpression
 
+    path = Path(ncnn.file.path)
+    if not selection.wants(LeakedExpression.code, path):
+        return
+    for handle in rows:
         removed = ncnn.graph.is_removed(handle)
         help_text = "`pnnxfix fix` removes it with the operator that reads it"
         if not removed:
             help_text = "it goes when the operator that reads it is repaired or replaced in the PyTorch model"
         refusal = None if removed else "an operator that stays reads it"
-        message = "ncnn has no layer `pnnx.Expression`"
-        result.findings.append(
-            make_finding(
-                LeakedExpression, Place(Path(ncnn.file.path), handle + 1), message, help_text, row[1], refusal
-            )
-        )
+        message, name = "ncnn has no layer `pnnx.Expression`", ncnn.file.rows[handle][1]
+        place = Place(path, handle + 1)
+        result.findings.append(make_finding(LeakedExpression, place, message, help_text, name, refusal))
 
 
 def _report_broken_statements(python: PythonFile, selection: Selection, result: Analysis) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pnnxfix.codecs.number import Number, read_exact, spell_for_python
-from pnnxfix.codecs.torchscript import TracedCode
 from pnnxfix.graph.graph import Operator
 from pnnxfix.graph.splits import EXPRESSION, origin
 from pnnxfix.pipeline.leaks import Leak
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.values import Conflict, Spelling, Traced, read_given, read_spelling, settle
 from pnnxfix.rules.base import OperatorRule, Refusal, Tensor
+
+if TYPE_CHECKING:
+    from pnnxfix.codecs.torchscript import TracedCode
 
 _ANNOTATION = re.compile(r"(?:#(\d+)|@data)=\(([0-9?,]*)\)(\w+)\Z")
 _TENSOR_MAKERS = ("torch.", "F.", "nn.", "Tensor.", "pnnx.Input", "pnnx.Attribute", "torchvision.")
@@ -159,9 +162,9 @@ class LeakCall:
         if match is not None:
             dtype = match[3]
             shape = tuple(-1 if size == "?" else int(size) for size in match[2].split(",") if size)
-        if self._ncnn is None or self._loaded.ncnn is None or argument == "return":
+        if self._ncnn is None or argument == "return":
             return Tensor(shape, dtype)
-        return Tensor(shape, dtype, self._loaded.blobs[self.blob(argument)].beside(shape))
+        return Tensor(shape, dtype, lambda: self._loaded.blobs[self.blob(argument)])
 
     def _stored(self, argument: str) -> str | None:
         """A stored tensor's `@data=(shape)type`: a 0-dim one has no other annotation."""

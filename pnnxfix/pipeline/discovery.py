@@ -90,7 +90,7 @@ def find_conversions(
     directories: set[Path] = set()
     patterns = tuple(exclude)
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
             before = len(found)
             _walk(path, patterns, found, problems, directories)
             if len(found) == before and not problems and not _holds_any(path, found):
@@ -100,12 +100,17 @@ def find_conversions(
         elif not os.path.lexists(path):
             problems.append(Problem(path, "no such file or directory"))
         else:
-            _add_file(path, found, problems, directories)
+            if not any(_matches(pattern, path.name, str(path)) for pattern in patterns):
+                _add_file(path, found, problems, directories)
     return [found[stem] for stem in sorted(found)], problems, directories
 
 
 def _holds_any(path: Path, found: dict[Path, Conversion]) -> bool:
     return any(path == stem.parent or path in stem.parents for stem in found)
+
+
+def _matches(pattern: str, name: str, path: str) -> bool:
+    return fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(path, pattern)
 
 
 def _walk(
@@ -126,7 +131,7 @@ def _walk(
             continue
         names = []
         for entry in entries:
-            if any(fnmatch.fnmatch(entry.name, p) or fnmatch.fnmatch(entry.path, p) for p in patterns):
+            if any(_matches(pattern, entry.name, entry.path) for pattern in patterns):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 if entry.name not in _PASSED_OVER and not os.path.exists(
@@ -184,7 +189,15 @@ def _group(directory: Path, names: list[str], found: dict[Path, Conversion], eve
         for name in names:
             base, suffix = os.path.splitext(name)
             if suffix == ".log":
-                conversion.logs.append(directory / name)
+                if _is_plain(directory, name):
+                    conversion.logs.append(directory / name)
             elif suffix in _TORCHSCRIPT_SUFFIXES and base.replace("-", "_") == stem:
+                if not _is_plain(directory, name):
+                    continue
                 files.setdefault(TORCHSCRIPT, directory / name)
         found[conversion.stem] = conversion
+
+
+def _is_plain(directory: Path, name: str) -> bool:
+    """Whether a source of values is a file; reading from a pipe in its place would not end."""
+    return os.path.isfile(os.path.join(directory, name))

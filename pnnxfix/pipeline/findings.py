@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, PNNX_PY
 from pnnxfix.report import Finding
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ def find_places(loaded: LoadedConversion, leak: Leak) -> dict[str, Place]:
     """Where a leak stands in each file that has it, by flavour: python, ncnn, pnnx."""
     found: dict[str, Place] = {}
     if leak.python is not None and loaded.python is not None:
-        found["python"] = Place(Path(loaded.python.path), leak.python.line + 1, leak.python.column)
+        found["python"] = Place(loaded.files[PNNX_PY], leak.python.line + 1, leak.python.column)
     if leak.ncnn is not None and loaded.ncnn is not None:
-        found["ncnn"] = Place(Path(loaded.ncnn.file.path), leak.ncnn + 1)
+        found["ncnn"] = Place(loaded.files[NCNN_PARAM], leak.ncnn + 1)
     if leak.pnnx is not None and loaded.pnnx is not None:
-        found["pnnx"] = Place(Path(loaded.pnnx.file.path), leak.pnnx + 1)
+        found["pnnx"] = Place(loaded.files[PNNX_PARAM], leak.pnnx + 1)
     return found

@@ -11,7 +11,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from pnnxfix.codecs.python_source import LeakedCall
-from pnnxfix.graph.graph import Graph
 from pnnxfix.graph.splits import EXPRESSION, origin
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.rules.base import OperatorRule
@@ -33,11 +32,6 @@ class Leak:
     doubt: str = ""
 
 
-def find_unknown_layers(graph: Graph, rows: list[list[str]], first: int, known: frozenset[str]) -> list[int]:
-    """The handles of rows whose type is none of the known layers. Cost: one look-up a row."""
-    return [index for index, row in enumerate(rows[first:], first) if row and row[0] not in known]
-
-
 def find_leaks(
     loaded: LoadedConversion, unknown_layers: list[int], rules: dict[str, OperatorRule]
 ) -> list[Leak]:
@@ -48,17 +42,21 @@ def find_leaks(
     if loaded.pnnx is not None:
         graph = loaded.pnnx.graph
         wanted = {kind for kind in rules if "::" in kind}
-        left = {loaded.ncnn.graph[handle].name for handle in unknown_layers} if loaded.ncnn else set()
+        layers = [loaded.ncnn.graph[handle] for handle in unknown_layers] if loaded.ncnn else []
+        left = {layer.name for layer in layers if layer.type != EXPRESSION}
         rows = loaded.pnnx.file.rows
-        for index in range(loaded.pnnx.file.first_row, len(rows)):
-            row = rows[index]
-            # A converted type such as torch.clamp leaks only where ncnn still has its row.
-            if row and (row[0] in wanted or (row[1] in left and row[0] != EXPRESSION)):
-                leak = Leak(row[0], row[1], rules.get(row[0]), pnnx=index)
-                leaks.append(leak)
-                by_key[leak.type, leak.name] = leak
-                for operand in graph[index].outputs:
-                    by_value[f"v_{operand}"] = leak
+        first = loaded.pnnx.file.first_row
+        # A converted type such as torch.clamp leaks only where ncnn still has its row.
+        for index in [
+            at for at, row in enumerate(rows[first:], first) if row and (row[0] in wanted or row[1] in left)
+        ]:
+            leak = Leak(rows[index][0], rows[index][1], rules.get(rows[index][0]), pnnx=index)
+            if leak.type == EXPRESSION:
+                continue
+            leaks.append(leak)
+            by_key[leak.type, leak.name] = leak
+            for operand in graph[index].outputs:
+                by_value[f"v_{operand}"] = leak
     if loaded.ncnn is not None:
         for handle in unknown_layers:
             layer = loaded.ncnn.graph[handle]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from pnnxfix.codecs.console import Console, read_console
-from pnnxfix.codecs.ncnn_script import INTEGER_DTYPES, NcnnScript, read_ncnn_script
 from pnnxfix.codecs.param import ParamFile, explain_row, parse_param
 from pnnxfix.codecs.python_source import PythonFile
 from pnnxfix.errors import ParseError, PnnxfixError
@@ -29,7 +28,14 @@ from pnnxfix.pipeline.discovery import (
 from pnnxfix.pipeline.traces import Stamp, stamp
 from pnnxfix.report import Problem
 
-LARGEST_TEXT = 1 << 30
+if TYPE_CHECKING:
+    from pnnxfix.codecs.console import Console
+    from pnnxfix.codecs.ncnn_script import NcnnScript
+
+LARGEST_TEXT = 1 << 28
+"""Bytes; a graph of a million layers has a third of that. Lists of words take up to 70 times as much."""
+LARGEST_PROTOBUF = 1 << 31
+"""Bytes; protobuf reads no larger message."""
 
 Parsed = TypeVar("Parsed")
 
@@ -40,10 +46,6 @@ class ParamGraph:
 
     file: ParamFile
     graph: Graph
-
-    @property
-    def rows(self) -> int:
-        return sum(1 for row in self.file.rows[self.file.first_row :] if row)
 
 
 class LoadedConversion:
@@ -65,18 +67,18 @@ class LoadedConversion:
         self.pnnx = plain if plain is not None and _is_pnnx(plain) else self._param(PNNX_PARAM)
         self.python = self._parse(PNNX_PY, PythonFile)
 
-    def _read(self, role: str) -> bytes | None:
+    def _read(self, role: str, limit: int = LARGEST_TEXT) -> bytes | None:
         path = self.files.get(role)
         if path is None:
             return None
         try:
-            with open(path, "rb") as stream:
+            with open(path, "rb", opener=_open_without_waiting) as stream:
+                if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                    raise ParseError(path, 0, 0, "not a plain file")
                 self.stamps[path] = stamp(stream.fileno())
-                if self.stamps[path].size > LARGEST_TEXT:
-                    raise ParseError(
-                        path, 0, 0, f"larger than {LARGEST_TEXT >> 20} MiB, which no conversion is"
-                    )
-                data = stream.read(LARGEST_TEXT + 1)
+                if self.stamps[path].size > limit:
+                    raise ParseError(path, 0, 0, f"larger than {limit >> 20} MiB, which no conversion is")
+                data = stream.read(limit)
         except OSError as error:
             self.problems.append(Problem(path, f"cannot read the file: {error.strerror}"))
             return None
@@ -107,12 +109,16 @@ class LoadedConversion:
     @cached_property
     def script(self) -> NcnnScript:
         """What `_ncnn.py` says; empty without that file."""
+        from pnnxfix.codecs.ncnn_script import read_ncnn_script
+
         data = self._read(NCNN_PY)
         return read_ncnn_script((data or b"").decode("utf-8", "replace"))
 
     @cached_property
     def consoles(self) -> list[tuple[Path, Console]]:
         """The logs given by hand, else those beside the model that name its files."""
+        from pnnxfix.codecs.console import read_console
+
         found = []
         for path in self._given_logs or self.conversion.logs:
             try:
@@ -136,6 +142,8 @@ class LoadedConversion:
         return BlobFacts(self.ncnn.graph, self._describe_input)
 
     def _describe_input(self, blob: str) -> Blob:
+        from pnnxfix.codecs.ncnn_script import INTEGER_DTYPES
+
         known = self.script.inputs.get(blob)
         if known is None:
             return UNKNOWN_BLOB
@@ -148,7 +156,7 @@ class LoadedConversion:
 
     def read_onnx(self) -> bytes | None:
         """The bytes of `.pnnx.onnx`."""
-        return self._read(PNNX_ONNX)
+        return self._read(PNNX_ONNX, LARGEST_PROTOBUF)
 
     @property
     def onnx_path(self) -> Path | None:
@@ -162,6 +170,11 @@ def _parse_graph(data: bytes, path: str) -> ParamGraph:
     except MalformedRow as error:
         word, reason = explain_row(file.rows[error.index])
         raise ParseError(path, error.index + 1, file.column(error.index, word), reason) from None
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Opens a file for reading; a pipe in its place would otherwise be waited for without end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _is_pnnx(param: ParamGraph) -> bool:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pnnxfix.codecs.number import read_exact, spell_for_python
 from pnnxfix.codecs.python_source import LeakedCall, PythonFile, find_values
-from pnnxfix.codecs.torchscript import read_calls
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.graph import Operator
 from pnnxfix.options import Options
@@ -120,6 +119,8 @@ class LeakPlanner:
         path = self._loaded.files.get(TORCHSCRIPT)
         if path is None:
             return None
+        from pnnxfix.codecs.torchscript import read_calls
+
         try:
             code = read_calls(path, names)
         except (OSError, PnnxfixError):

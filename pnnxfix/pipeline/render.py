@@ -7,7 +7,6 @@ from pathlib import Path
 from pnnxfix.codecs.param import Row
 from pnnxfix.codecs.python_source import PythonFile, hide_leaks, syntax_error
 from pnnxfix.errors import PnnxfixError
-from pnnxfix.graph.graph import Operator
 from pnnxfix.graph.splits import EXPRESSION
 from pnnxfix.pipeline.analyse import Analysis
 from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, PNNX_PY
@@ -70,10 +69,10 @@ def _new_counts(
 ) -> tuple[int, int]:
     file, graph = param.file, param.graph
     rows = sum(len(new) - 1 for new in edits.values())
-    before = sum(len(Operator.from_row(file.rows[handle]).outputs) for handle in edits)
+    before = sum(len(graph.original(handle).outputs) for handle in edits)
     blobs = sum(len(op.outputs) for ops in graph.edits.values() for op in ops) - before
     return (
-        param.rows + rows if exact_rows else file.layer_count + rows,
+        graph.row_count + rows if exact_rows else file.layer_count + rows,
         graph.operand_count if exact_blobs else file.blob_count + blobs,
     )
 
@@ -96,9 +95,10 @@ def _check_graph(param: ParamGraph, one_reader: bool) -> None:
                 if graph.producer(name) != handle or name in made:
                     raise CheckFailed(f"{path}: blob {name} would be made twice")
                 made.add(name)
-            if not all(word and not any(c.isspace() for c in word) for word in operator.to_row()):
+            row = operator.to_row()
+            if " ".join(row).split() != row:
                 raise CheckFailed(f"{path}: the repaired row {operator.name} would not read back")
-        for name in Operator.from_row(param.file.rows[handle]).outputs:
+        for name in graph.original(handle).outputs:
             if graph.producer(name) is None and graph.users(name):
                 raise CheckFailed(f"{path}: {name} would lose the row that makes it")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,10 +42,25 @@ def check_paths(paths: Sequence[Path], options: Options) -> Report:
         if options.progress is not None:
             options.progress(at, len(conversions), conversion.stem)
         with _without_collector():
-            loaded = LoadedConversion(conversion, options.logs)
-            analysis = analyse(loaded, options)
-        report.conversions.append(_report(conversion, loaded, analysis))
+            report.conversions.append(_guarded(lambda one: _check(one, options), conversion))
     return report
+
+
+def _check(conversion: Conversion, options: Options) -> ConversionReport:
+    loaded = LoadedConversion(conversion, options.logs)
+    return _report(conversion, loaded, analyse(loaded, options))
+
+
+def _guarded(work: Callable[[Conversion], ConversionReport], conversion: Conversion) -> ConversionReport:
+    """A fault of pnnxfix itself ends the work on one conversion, which is then unchanged, not the run."""
+    try:
+        return work(conversion)
+    except Exception as error:
+        if os.environ.get("PNNXFIX_DEBUG"):
+            raise
+        message = f"internal error, nothing of this conversion was changed: {type(error).__name__}: {error}"
+        help_text = "please report it with these files; PNNXFIX_DEBUG=1 shows where it came from"
+        return ConversionReport(conversion.stem, problems=[Problem(conversion.stem, message, help_text)])
 
 
 def fix_paths(paths: Sequence[Path], options: Options) -> Report:
@@ -60,7 +75,7 @@ def fix_paths(paths: Sequence[Path], options: Options) -> Report:
             if options.progress is not None:
                 options.progress(at, len(conversions), conversion.stem)
             with _without_collector():
-                report.conversions.append(session.fix(conversion))
+                report.conversions.append(_guarded(session.fix, conversion))
     return report
 
 
@@ -111,7 +126,7 @@ class _Session:
     def _asks_ncnn(self, loaded: LoadedConversion) -> bool:
         if loaded.ncnn is None or self._options.load_check is False:
             return False
-        return self._options.load_check is True or loaded.ncnn.rows <= LARGEST_LOAD_CHECK
+        return self._options.load_check is True or loaded.ncnn.graph.row_count <= LARGEST_LOAD_CHECK
 
     def _write(
         self, loaded: LoadedConversion, changes: list[Change], analysis: Analysis, will_load: bool

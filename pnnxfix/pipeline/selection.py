@@ -13,10 +13,17 @@ class Selection:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._known: dict[tuple[str, tuple[Path, ...]], bool] = {}
         self.used_comments: set[int] = set()
 
     def wants(self, code: str, *paths: Path) -> bool:
         """Whether findings of a code are wanted in all of the files."""
+        key = (code, paths)
+        if key not in self._known:
+            self._known[key] = self._decide(code, paths)
+        return self._known[key]
+
+    def _decide(self, code: str, paths: tuple[Path, ...]) -> bool:
         select, ignore = self._options.select, self._options.ignore
         if (select and not code.startswith(select)) or (ignore and code.startswith(ignore)):
             return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -30,13 +30,17 @@ class Tensor:
     """An operand as the files describe it.
 
     `shape` is torch's, None where no file states it (0-dim tensors are not annotated either).
-    `dtype` is pnnx's (`f32`, `i64`), None where no file states it. `blob` is what is certain
-    about it in the ncnn graph.
+    `dtype` is pnnx's (`f32`, `i64`), None where no file states it.
     """
 
     shape: tuple[int, ...] | None = None
     dtype: str | None = None
-    blob: Blob = UNKNOWN_BLOB
+    describe_blob: Callable[[], Blob] = lambda: UNKNOWN_BLOB
+
+    @property
+    def blob(self) -> Blob:
+        """What is certain about it in the ncnn graph; finding out costs a walk over the graph."""
+        return self.describe_blob().beside(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ class Rule:
         """The docstring's sections by heading."""
         text = inspect.cleandoc(cls.__doc__ or "")
         parts = re.split(rf"^({'|'.join(SECTIONS)}):[ \n]*", text, flags=re.MULTILINE)
-        return {head: body.strip() for head, body in zip(parts[1::2], parts[2::2], strict=True)}
+        return {head: inspect.cleandoc(body) for head, body in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 class OperatorRule(Rule):

@@ -82,7 +82,7 @@ def _arrange(left: Side, right: Side) -> _Arranged | Refusal:
         return first
     if isinstance(second, Refusal):
         return second
-    result = Tensor(_broadcast(*tensors), left.tensor.dtype, Blob(axis, is_float=True))
+    result = Tensor(_broadcast(*tensors), left.tensor.dtype, lambda: Blob(axis, is_float=True))
     return _Arranged((first, second), result)
 
 

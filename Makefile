@@ -1,0 +1,53 @@
+# Everything happens in an environment of this checkout's own (.venv); nothing else on the machine changes.
+
+PYTHON ?= python3
+VENV ?= .venv
+# What the tests compare numbers with. Another version: make clean test TORCH=torch==2.6.0
+TORCH ?= torch==2.13.0
+
+bin := $(VENV)/bin
+install := $(bin)/python -m pip install --quiet --disable-pip-version-check
+
+# ncnn and torch on tiny models: a thread more costs time.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test bench docs fixtures layers fuzz clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+demo: $(VENV)/.installed ## repair a copy of a real conversion and run the result in ncnn
+	@$(bin)/python scripts/demo.py
+
+test: $(VENV)/.installed-dev ## linter, type checker, tests
+	$(bin)/ruff check .
+	$(bin)/mypy
+	$(bin)/python -m pytest -n 2
+
+bench: $(VENV)/.installed-dev ## print time and memory, each beside its floor
+	$(bin)/python benchmarks/run.py
+
+docs: $(VENV)/.installed-dev ## write the tables and outputs in the documentation anew
+	$(bin)/python scripts/make_docs.py
+
+fixtures: $(VENV)/.installed-dev ## convert the test networks anew, with each pnnx release
+	$(bin)/python fixtures/build.py
+
+layers: $(VENV)/.installed-dev ## write the table of ncnn's layer types anew, from its releases
+	$(bin)/python scripts/make_layers.py
+
+fuzz: $(VENV)/.installed-dev ## feed mutated real files to check and fix
+	$(bin)/python tests/fuzz.py
+
+clean: ## remove the environment and what was built
+	rm -rf $(VENV) build dist
+
+# The demo needs no torch, and the larger environment grows out of the smaller one.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(install) --editable '.[onnx]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(install) --editable '.[dev]' '$(TORCH)'
+	@touch $@

@@ -1,0 +1,192 @@
+"""Writes the generated parts of the documentation: tables of rules, and what commands really print.
+
+    python scripts/make_docs.py
+
+A block after `<!-- run: SETUP -->` is run, and the output under each `$ ` line replaced by the real one.
+SETUP is `git` (an empty repository) and any number of `[FOLDER=]CASE[:GLOB]`: files of the fixture CASE of
+the latest release, copied into a new directory. `<!-- run -->` goes on where the block before ended.
+`, exit N` states the last command's exit code; another one is an error. What stands between
+`<!-- table: NAME -->` and `<!-- /table -->` is made from the rules and the fixtures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from shutil import copy
+
+import pnnxfix
+from pnnxfix.report import Finding
+from pnnxfix.rules.base import OperatorRule
+from pnnxfix.rules.cases import LATEST
+from pnnxfix.rules.registry import all_rules
+
+ROOT = Path(__file__).resolve().parent.parent
+FIXTURES = ROOT / "fixtures"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+BLOCK = re.compile(
+    r"(?P<head><!-- run(?:: (?P<setup>[^,>]+?))?(?:, exit (?P<code>\d+))? -->\n```console\n)"
+    r"(?P<body>.*?)(?P<end>^```\n)",
+    re.DOTALL | re.MULTILINE,
+)
+TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+
+
+def render_page(text: str) -> str:
+    """The page with its tables and outputs made anew. Raises SystemExit for a wrong exit code."""
+    text = TABLE.sub(lambda match: match[1] + "\n" + _TABLES[match[2]]() + "\n" + match[3], text)
+    with tempfile.TemporaryDirectory() as name:
+        session = _Session(Path(name))
+        return BLOCK.sub(session.run_block, text)
+
+
+class _Session:
+    """Where the commands of one page run; each block with a setup gets a directory of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._folder = home
+        self._number = 0
+        programs = home / "bin"
+        programs.mkdir()
+        program = programs / "pnnxfix"
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m pnnxfix "$@"\n')
+        program.chmod(0o755)
+        kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+        self._environment = {name: value for name, value in kept.items() if not name.startswith("GIT_")} | {
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONSAFEPATH": "1",
+            "HOME": str(home),
+            "OMP_NUM_THREADS": "1",
+            "COLUMNS": "80",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_SYSTEM": os.devnull,
+        }
+        for who in ("AUTHOR", "COMMITTER"):
+            self._environment |= {f"GIT_{who}_NAME": "a", f"GIT_{who}_EMAIL": "a@example.org"}
+
+    def run_block(self, match: re.Match[str]) -> str:
+        if match["setup"]:
+            self._prepare(match["setup"].split())
+        commands = [line for line in match["body"].splitlines() if line.startswith("$ ")]
+        body, code = "", 0
+        for command in commands:
+            output, code = self._run(command[2:])
+            body += f"{command}\n{output}"
+        if code != int(match["code"] or 0):
+            raise SystemExit(f"exit {code}, not {match['code'] or 0}:\n{body}")
+        return match["head"] + body + match["end"]
+
+    def _run(self, command: str) -> tuple[str, int]:
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            text=True,
+        )
+        output = done.stdout
+        return (output if not output or output.endswith("\n") else output + "\n"), done.returncode
+
+    def _prepare(self, setup: list[str]) -> None:
+        self._number += 1
+        self._folder = self._home / f"{self._number}"
+        self._folder.mkdir()
+        for word in setup:
+            if word == "git":
+                self._run("git init -q")
+                continue
+            folder, _, source = word.rpartition("=")
+            case, _, glob = source.partition(":")
+            target = self._folder / folder
+            target.mkdir(parents=True, exist_ok=True)
+            for path in (FIXTURES / LATEST[0] / case).glob(glob or "*"):
+                copy(path, target)
+
+
+# tables
+
+
+def _table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, "|---" * head.count(" | ") + "|---|"]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _list_rules() -> str:
+    rows = [
+        (rule.code, rule.name, rule.fixable, (rule.__doc__ or "").splitlines()[0])
+        for rule in all_rules()
+        if not issubclass(rule, OperatorRule)
+    ]
+    return _table("| code | name | repaired | what it finds |", rows)
+
+
+def _list_operators() -> str:
+    found = _read_fixtures()
+    rows = []
+    for kind in all_rules():
+        if not issubclass(kind, OperatorRule):
+            continue
+        python, ncnn, refusals, releases = (found[kind.code][key] for key in ("py", "ncnn", "no", "release"))
+        operator = f"`{kind().operator}`"
+        span = f"{min(releases)} to {max(releases)}" if releases else "none"
+        rows.append((kind.code, operator, _code(python), _code(ncnn), "; ".join(refusals) or "-", span))
+    head = "| code | pnnx leaves | Python gets | ncnn gets | refused for ncnn, tried | pnnx, tried |"
+    return _table(head, rows)
+
+
+def _code(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words) or "-"
+
+
+def _read_fixtures() -> Mapping[str, Mapping[str, dict[str, None]]]:
+    """What `check` says of each fixture: by code, the forms written, the refusals, the releases."""
+    found: defaultdict[str, defaultdict[str, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
+    cases = json.loads((FIXTURES / "MANIFEST.json").read_text())["cases"]
+    for name, case in cases.items():
+        for release in case["files"]:
+            for finding in pnnxfix.check(FIXTURES / release / name).findings:
+                forms = found[finding.code]
+                forms["release"][release] = None
+                key = "py" if finding.path.suffix == ".py" else "ncnn"
+                if finding.path.name.endswith(".pnnx.param"):
+                    continue
+                if finding.refusal is None:
+                    forms[key].update(dict.fromkeys(_read_forms(finding, key)))
+                elif key == "ncnn":
+                    forms["no"][finding.refusal.partition(", and ")[0]] = None
+    return found
+
+
+def _read_forms(finding: Finding, key: str) -> Iterator[str]:
+    """The functions or the layer types that a repair writes, as the finding's help names them."""
+    written = finding.help.partition(" writes ")[2]
+    if key == "py":
+        yield written.partition("(")[0]
+    else:
+        yield from (layer.split()[0] for layer in written.split(" and ") if layer)
+
+
+_TABLES = {"rules": _list_rules, "operators": _list_operators}
+
+
+def main() -> None:
+    for page in PAGES:
+        page.write_text(render_page(page.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""The repaired Python imports, runs in PyTorch and gives the original network's numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.helpers.conversions import LEAKED, Stored, repair
+from tests.helpers.proof import prove_torch
+from tests.numeric.conftest import Run
+
+from pnnxfix.options import Style
+
+# Beside a leaked operator that stays, the file is still no Python.
+RUNNABLE = [stored for stored in LEAKED if not stored.stranger]
+
+
+@pytest.mark.parametrize("style", ["operator", "clamp"])
+@pytest.mark.parametrize("stored", RUNNABLE, ids=lambda stored: stored.id)
+def test_repaired_python_gives_the_numbers_of_the_network(
+    stored: Stored, style: Style, base: Path, run_torch: Run
+) -> None:
+    repaired = repair(stored, base, style)
+    prove_torch(stored, run_torch(repaired.folder, stored.stem))
