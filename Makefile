@@ -11,7 +11,7 @@ install := $(bin)/python -m pip install --quiet --disable-pip-version-check
 # ncnn and torch on tiny models: a thread more costs time.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test bench docs fixtures layers fuzz clean
+.PHONY: help demo test bench docs coverage fixtures layers schemas fuzz clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -30,11 +30,18 @@ bench: $(VENV)/.installed-dev ## print time and memory, each beside its floor
 docs: $(VENV)/.installed-dev ## write the tables and outputs in the documentation anew
 	$(bin)/python scripts/make_docs.py
 
+coverage: $(VENV)/.installed-dev ## convert and repair PyTorch's operators one by one, write docs/coverage.md
+	$(install) --editable '.[convert]' '$(TORCH)'
+	$(bin)/python -m scripts.coverage
+
 fixtures: $(VENV)/.installed-dev ## convert the test networks anew, with each pnnx release
 	$(bin)/python fixtures/build.py
 
 layers: $(VENV)/.installed-dev ## write the table of ncnn's layer types anew, from its releases
 	$(bin)/python scripts/make_layers.py
+
+schemas: $(VENV)/.installed-dev ## write the table of PyTorch's operators anew
+	$(bin)/python scripts/make_schemas.py
 
 fuzz: $(VENV)/.installed-dev ## feed mutated real files to check and fix
 	$(bin)/python tests/fuzz.py

@@ -69,12 +69,10 @@ def fix(
     With `dry_run` nothing is written, and the report's `changes` hold what would be.
     See `check` for the other keywords. ncnn runs in a child process only.
     """
-    from dataclasses import replace
-
     from pnnxfix.pipeline.run import fix_paths
 
     options = _gather(select, ignore, per_file_ignores, custom_layers, exclude, values, logs)
-    options = replace(options, style=style, fuse=fuse, load_check=load_check, dry_run=dry_run)
+    options = options._replace(style=style, fuse=fuse, load_check=load_check, dry_run=dry_run)
     return fix_paths(_paths(paths), options)
 
 

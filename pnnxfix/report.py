@@ -1,13 +1,17 @@
-"""What `check` and `fix` tell: findings, problems, changes, and the report that holds them."""
+"""What `check` and `fix` tell: findings, problems, changes, and the report that holds them.
+
+What never changes is a NamedTuple here: each run defines these classes anew, and a frozen dataclass
+takes ten times as long to define.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing that is wrong in one file.
 
     `line` and `column` count from 1. `refusal` says why `fix` leaves it alone and is None
@@ -34,8 +38,7 @@ class Finding:
         return (str(self.path), self.line, self.column, self.code)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """Something that could not be read, run or written; it makes the exit code 2."""
 
     path: Path
@@ -45,13 +48,17 @@ class Problem:
     column: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A file's bytes before and after a fix."""
+class Change(NamedTuple):
+    """A file's bytes before and after a fix.
+
+    A `.bin` is not held in memory: for it both are empty, and `inserted` are the bytes that come
+    before those that it has.
+    """
 
     path: Path
     before: bytes
     after: bytes
+    inserted: bytes = b""
 
 
 @dataclass(slots=True)

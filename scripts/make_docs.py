@@ -26,7 +26,7 @@ import pnnxfix
 from pnnxfix.report import Finding
 from pnnxfix.rules.base import OperatorRule
 from pnnxfix.rules.cases import LATEST
-from pnnxfix.rules.registry import all_rules
+from pnnxfix.rules.registry import all_rules, operator_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "fixtures"
@@ -137,13 +137,11 @@ def _list_rules() -> str:
 def _list_operators() -> str:
     found = _read_fixtures()
     rows = []
-    for kind in all_rules():
-        if not issubclass(kind, OperatorRule):
-            continue
-        python, ncnn, refusals, releases = (found[kind.code][key] for key in ("py", "ncnn", "no", "release"))
-        operator = f"`{kind().operator}`"
+    for operator, rule in sorted(operator_rules().items(), key=lambda item: (item[1].code, item[0])):
+        python, ncnn, refusals, releases = (found[operator][key] for key in ("py", "ncnn", "no", "release"))
         span = f"{min(releases)} to {max(releases)}" if releases else "none"
-        rows.append((kind.code, operator, _code(python), _code(ncnn), "; ".join(refusals) or "-", span))
+        texts = (_code(python), _code(ncnn), "; ".join(refusals) or "-")
+        rows.append((rule.code, f"`{operator}`", *texts, span))
     head = "| code | pnnx leaves | Python gets | ncnn gets | refused for ncnn, tried | pnnx, tried |"
     return _table(head, rows)
 
@@ -153,13 +151,14 @@ def _code(words: Iterable[str]) -> str:
 
 
 def _read_fixtures() -> Mapping[str, Mapping[str, dict[str, None]]]:
-    """What `check` says of each fixture: by code, the forms written, the refusals, the releases."""
+    """What `check` says of each fixture: by operator, the forms written, the refusals, the releases."""
     found: defaultdict[str, defaultdict[str, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
     cases = json.loads((FIXTURES / "MANIFEST.json").read_text())["cases"]
     for name, case in cases.items():
         for release in case["files"]:
             for finding in pnnxfix.check(FIXTURES / release / name).findings:
-                forms = found[finding.code]
+                operator = finding.message.partition("`")[2].partition("`")[0]
+                forms = found[operator]
                 forms["release"][release] = None
                 key = "py" if finding.path.suffix == ".py" else "ncnn"
                 if finding.path.name.endswith(".pnnx.param"):

@@ -1,9 +1,10 @@
 """Writes `pnnxfix/data/schemas.txt`: PyTorch's operators, and how each is called from Python.
 
 The schemas are those that an installed PyTorch registers; torchvision's are read from its extension module
-without loading it, since its wheels want the very PyTorch that they were built with. A public name is kept only where it was shown to be the same: for functions made from the schema itself,
-Python's argument parser must accept a call with every argument of the schema; for the wrappers of
-torch.nn.functional named below, wrapper and operator must give the same numbers.
+without loading it, since its wheels want the very PyTorch that they were built with. A public name is kept
+only where it was shown to be the same: for functions made from the schema itself, Python's argument parser
+must accept a call with every argument of the schema; for the wrappers named below, wrapper and operator must
+give the same numbers.
 
     python scripts/make_schemas.py
 """
@@ -268,7 +269,7 @@ def check_defaults(template: str, schema: Any) -> None:
         if keyword and argument in defaults and keyword in parameters:
             want = REDUCTIONS[defaults[argument]] if reduces else defaults[argument]
             if parameters[keyword].default != want:
-                raise SystemExit(f"{template}: {keyword} defaults to {parameters[keyword].default}, not {want}")
+                raise SystemExit(f"{template}: the default of {keyword} is not {want}")
 
 
 def read_template(template: str) -> tuple[Any, list[tuple[str, bool, str, bool]]]:

@@ -34,7 +34,7 @@ def render_diff(report: Report) -> bytes:
         _render_file(change)
         for conversion in report.conversions
         for change in conversion.changes
-        if change.before != change.after
+        if change.before != change.after or change.inserted
     )
 
 
@@ -50,7 +50,7 @@ def paint_diff(diff: bytes, paint: Paint) -> str:
 
 def _render_file(change: Change) -> bytes:
     name = shown(change.path).replace("\\", "/").lstrip("/")
-    if _is_binary(change.before) or _is_binary(change.after):
+    if change.inserted or _is_binary(change.before) or _is_binary(change.after):
         return f"Binary files a/{name} and b/{name} differ\n".encode(errors="surrogateescape")
     # GNU patch ends a name at its first blank unless a tab follows; git writes one, too.
     end = "\t\n" if " " in name else "\n"

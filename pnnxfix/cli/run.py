@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +61,7 @@ def run_fix(paths: Sequence[Path], options: Options, view: View, exit_non_zero_o
 
 def _run(runner: Runner, paths: Sequence[Path], options: Options, view: View) -> Report:
     with Progress(enabled=not view.quiet and sys.stderr.isatty()) as progress:
-        return runner(paths, replace(options, progress=progress))
+        return runner(paths, options._replace(progress=progress))
 
 
 def _show(

@@ -8,11 +8,15 @@ when such a file is to change. Source: files of releases 20240226 and 20261020.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pnnxfix.errors import ParseError, PnnxfixError
 from pnnxfix.graph.graph import Operator
+
+_INTEGER = re.compile(r"-?[0-9]{1,18}\Z")  # as many digits as always fit into an attribute
+_FLOAT = re.compile(r"-?[0-9]{1,60}(?:\.[0-9]{0,60})?(?:[eE][+-]?[0-9]{1,4})?\Z")
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -82,6 +86,6 @@ def _parameters(words: Sequence[str]) -> Iterable[tuple[str, str | int | float]]
 
 def _typed(text: str) -> str | int | float:
     """A parameter as pnnx types it: what begins with a digit, or a minus and a digit, is a number."""
-    if not text.lstrip("-")[:1].isdigit():
-        return text
-    return float(text) if any(mark in text for mark in ".eE") else int(text)
+    if _INTEGER.match(text):
+        return int(text)
+    return float(text) if _FLOAT.match(text) else text

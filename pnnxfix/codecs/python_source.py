@@ -11,30 +11,34 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from pnnxfix.errors import ParseError
 
-_LEAK = re.compile(
-    r"""(?P<indent>[ \t]*)
+# Patterns, not compiled: a clean file needs few of them, and compiling all costs a tenth of its check.
+_LEAK = r"""(?x)(?P<indent>[ \t]*)
         (?P<targets>[A-Za-z_]\w*(?:,[ ]?[A-Za-z_]\w*)*)[ ]=[ ]
-        (?P<operator>[A-Za-z_]\w*(?:::\w+)+)\(""",
-    re.VERBOSE,
-)
-_ASSIGNED = re.compile(r"^[ \t]+(v_\d+) = (\S+)[ \t]*(?:#.*)?\r?$", re.MULTILINE)
-_VALUE = re.compile(r"\bv_\d+\b")
-_FORWARD = re.compile(r"^([ \t]+)def forward\(self.*$", re.MULTILINE)
-_IGNORE = re.compile(r"#\s*pnnxfix:\s*ignore(?:\[([A-Za-z0-9, ]*)\])?")
-_BARE_SPECIAL = re.compile(r"[+-]?(?:inf|nan)(?:\.0)?\Z")
-_BARE_VALUE = re.compile(r"^(\w+ = )\S+")
-_STATEMENT = re.compile(r"[ \t]+\S.* = ")
-_LEAKED_NAME = re.compile(rb"( = )[A-Za-z_]\w*(?:::\w+)+\(")
+        (?P<operator>[A-Za-z_]\w*(?:::\w+)+)\("""
+_ASSIGNED = r"(?m)^[ \t]+(v_\d+) = (\S+)[ \t]*(?:#.*)?\r?$"
+_DEFINED = r"[ \t]+(v_\d+(?:, ?\w+)*) = "
+_BARE_WORD = r"(?m)^[ \t]+(v_\d+) = (\(?(?!v_\d)[A-Za-z_]\w*\)?)[ \t]*(?:#.*)?\r?$"
+_PYTHON_WORDS = frozenset({"None", "True", "False", "inf", "nan"})
+_VALUE = r"\bv_\d+\b"
+_FORWARD = r"(?m)^([ \t]+)def forward\(self.*$"
+_IGNORE = r"#\s*pnnxfix:\s*ignore(?:\[([A-Za-z0-9, ]*)\])?"
+_BARE_SPECIAL = r"[+-]?(?:inf|nan)(?:\.0)?\Z"
+_SPECIAL_STARTS = tuple(f" = {sign}{word}" for sign in ("", "+", "-") for word in ("inf", "nan"))
+_BARE_VALUE = r"^(\w+ = )\S+"
+_LONG_STRING = r"""(?s)(\"{3}|'{3}).*?(?:\1|\Z)"""
+_STATEMENT = r"[ \t]+\S.* = "
+_LEAKED_NAME = rb"( = )[A-Za-z_]\w*(?:::\w+)+\("
 _LONGEST_STATEMENT = 100_000
+# Past some 1,100 nested brackets libcst's parser overflows the stack and ends the process.
+_LONGEST_REWRITE = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class LeakedCall:
+class LeakedCall(NamedTuple):
     """One statement that calls an operator pnnx left as it was; `line` is an index from 0.
 
     `arguments` are the texts between the commas of the outermost parentheses.
@@ -47,8 +51,7 @@ class LeakedCall:
     arguments: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Assigned:
+class Assigned(NamedTuple):
     """A statement `v_1 = <one word>`; `line` is an index from 0."""
 
     line: int
@@ -94,7 +97,7 @@ class PythonFile:
     @cached_property
     def forward(self) -> tuple[int, int]:
         """The lines of forward's body, first and one past the last; (0, 0) if there is none."""
-        match = _FORWARD.search(self.text)
+        match = re.search(_FORWARD, self.text)
         if match is None:
             return (0, 0)
         first = self.text.count("\n", 0, match.start()) + 1
@@ -107,18 +110,21 @@ class PythonFile:
     @cached_property
     def leaks(self) -> list[LeakedCall]:
         """The statements of forward that call `namespace::operator`, in order. Cost: their number."""
-        found = []
+        found: list[LeakedCall] = []
+        text = self.text
+        if "::" not in text:
+            return found
+        leak = re.compile(_LEAK)
         first, last = self.forward
         offset = -1
-        text = self.text
         line = counted = 0
         while (offset := text.find("::", offset + 1)) != -1:
             start = text.rfind("\n", 0, offset) + 1
-            match = _LEAK.match(text, start)
+            match = leak.match(text, start)
             end = text.find("\n", offset)
             end = len(text) if end == -1 else end
             offset = end - 1  # the first `::` of a line decides, so a line costs its length
-            if match is None:
+            if match is None or any(first < start < last for first, last in self._long_strings):
                 continue  # a slice such as v_0[::2], a string, a comment
             line += text.count("\n", counted, start)
             counted = start
@@ -135,34 +141,69 @@ class PythonFile:
         return found
 
     @cached_property
+    def _long_strings(self) -> list[tuple[int, int]]:
+        """Where strings of several lines begin and end; pnnx writes none, so mostly nothing."""
+        if '"""' not in self.text and "'''" not in self.text:
+            return []
+        return [match.span() for match in re.finditer(_LONG_STRING, self.text)]
+
+    @cached_property
     def constants(self) -> dict[str, Assigned]:
         """The values of forward that are assigned one bare word, by name; the last one counts."""
         first, last = self.forward
         found: dict[str, Assigned] = {}
         body = "\n".join(self.lines[first:last])
         line, counted = first, 0
-        for match in _ASSIGNED.finditer(body):
+        for match in re.finditer(_ASSIGNED, body):
             line += body.count("\n", counted, match.start())
             counted = match.start()
             found[match[1]] = Assigned(line, match[2])
         return found
 
     @cached_property
+    def definitions(self) -> dict[str, Assigned]:
+        """What each value of forward is assigned; the text is empty for one of several targets."""
+        first, last = self.forward
+        found: dict[str, Assigned] = {}
+        for line in range(first, last):
+            match = re.match(_DEFINED, self.lines[line])
+            if match is None:
+                continue
+            targets = [name.strip() for name in match[1].split(",")]
+            text = self.lines[line][match.end() :].partition("#")[0].strip()
+            for name in targets:
+                found[name] = Assigned(line, text if len(targets) == 1 else "")
+        return found
+
+    @cached_property
+    def bare_words(self) -> list[tuple[str, Assigned]]:
+        """Values assigned a string without its quotes, as pnnx prints it: `v_1 = amax`, `v_1 = (ij)`."""
+        if re.search(_BARE_WORD, self.text) is None:
+            return []
+        first, last = self.forward
+        matches = [(line, re.match(_BARE_WORD, self.lines[line])) for line in range(first, last)]
+        return [
+            (match[1], Assigned(line, match[2]))
+            for line, match in matches
+            if match is not None and match[2].strip("()") not in _PYTHON_WORDS
+        ]
+
+    @cached_property
     def bare_specials(self) -> list[tuple[str, Assigned]]:
         """Values assigned a bare `inf` or `nan`, which are names that Python does not know."""
-        if "inf" not in self.text and "nan" not in self.text:
+        if not any(start in self.text for start in _SPECIAL_STARTS):
             return []
-        return [(name, value) for name, value in self.constants.items() if _BARE_SPECIAL.match(value.text)]
+        return [(name, value) for name, value in self.constants.items() if re.match(_BARE_SPECIAL, value.text)]
 
     @cached_property
     def reads(self) -> Counter[str]:
         """How often each value is named in forward, its assignments included."""
         first, last = self.forward
-        return Counter(_VALUE.findall("\n".join(self.lines[first:last])))
+        return Counter(re.findall(_VALUE, "\n".join(self.lines[first:last])))
 
     def ignored_codes(self, line: int) -> tuple[str, ...] | None:
         """The codes that a line's `# pnnxfix: ignore[...]` names; () is all of them, None is no comment."""
-        match = _IGNORE.search(self.lines[line])
+        match = re.search(_IGNORE, self.lines[line])
         if match is None:
             return None
         return tuple(code.strip() for code in (match[1] or "").split(",") if code.strip())
@@ -171,7 +212,7 @@ class PythonFile:
         """The lines that carry such a comment."""
         if "pnnxfix:" not in self.text:
             return []
-        return [at for at, line in enumerate(self.lines) if _IGNORE.search(line)]
+        return [at for at, line in enumerate(self.lines) if re.search(_IGNORE, line)]
 
     # editing
 
@@ -189,7 +230,7 @@ class PythonFile:
         except ValueError:
             text = self.lines[line]
             column = len(text) - len(text.lstrip()) + 1
-            reason = "this statement is no Python even without its leaked operator"
+            reason = "this statement is no Python even without its leaked operator, or far too long"
             raise ParseError(self.path, line + 1, column, reason) from None
 
     def remove(self, line: int) -> None:
@@ -217,7 +258,7 @@ def rewrite_statement(line: str, operator: str | None, expression: str) -> str:
 
     Indentation, targets, blanks around `=`, comment and line end keep their text. `operator` is
     the leaked name, which is no Python and is hidden from the parser. Raises ValueError where
-    the rest of the line is no Python either.
+    the rest of the line is no Python either, or too long to be parsed safely.
     """
     import libcst
 
@@ -225,30 +266,33 @@ def rewrite_statement(line: str, operator: str | None, expression: str) -> str:
     body = line[len(indent) :]
     end = "\r" if body.endswith("\r") else ""
     body = body.removesuffix("\r")
+    if max(len(body), len(expression)) > _LONGEST_REWRITE:
+        raise ValueError(body)
     # What is no Python is hidden from the parser: the leaked name, and values such as `nan.0`.
     if operator is not None:
         body = body.replace(operator + "(", "leaked(", 1)
     else:
-        body = _BARE_VALUE.sub(r"\1leaked", body)
+        body = re.sub(_BARE_VALUE, r"\1leaked", body)
     try:
         statement = libcst.parse_statement(body)
+        value = libcst.parse_expression(expression)
     except libcst.ParserSyntaxError as error:
         raise ValueError(body) from error
     assign = statement.body[0] if isinstance(statement, libcst.SimpleStatementLine) else None
     if not isinstance(statement, libcst.SimpleStatementLine) or not isinstance(assign, libcst.Assign):
         raise ValueError(body)
-    changed = statement.with_changes(body=[assign.with_changes(value=libcst.parse_expression(expression))])
+    changed = statement.with_changes(body=[assign.with_changes(value=value)])
     return indent + libcst.Module([changed]).code.removesuffix("\n") + end
 
 
 def find_values(expression: str) -> list[str]:
     """The values (`v_12`) that an expression names, each as often as it does."""
-    return _VALUE.findall(expression)
+    return re.findall(_VALUE, expression)
 
 
 def hide_leaks(data: bytes) -> bytes:
     """The bytes with every leaked name made a Python name, so that the rest can be compiled."""
-    return _LEAKED_NAME.sub(rb"\1leaked(", data)
+    return re.sub(_LEAKED_NAME, rb"\1leaked(", data)
 
 
 def split_arguments(text: str) -> tuple[str, ...] | None:
@@ -261,9 +305,11 @@ def split_arguments(text: str) -> tuple[str, ...] | None:
     arguments: list[str] = []
     depth = start = 0
     quote = ""
+    escaped = False
     for at, char in enumerate(text):
         if quote:
-            quote = "" if char == quote else quote
+            quote = "" if char == quote and not escaped else quote
+            escaped = char == "\\" and not escaped
         elif char in "'\"":
             quote = char
         elif char in "([{":
@@ -300,7 +346,7 @@ def syntax_error(data: bytes, path: str) -> SyntaxError | None:
 
 def is_broken_statement(line: str) -> bool:
     """Whether one line of a body assigns something and is no Python by itself."""
-    if _STATEMENT.match(line) is None:
+    if re.match(_STATEMENT, line) is None:
         return False
     body = f"def f(self):\n {line.strip() or 'pass'}\n"
     return syntax_error(body.encode("utf-8", "surrogatepass"), "<line>") is not None

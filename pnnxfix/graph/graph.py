@@ -68,6 +68,7 @@ class Graph:
         "duplicates",
         "early",
         "edits",
+        "prologue",
     )
 
     def __init__(self, rows: Sequence[Row], first: int = 0) -> None:
@@ -82,6 +83,7 @@ class Graph:
         self.duplicates: list[tuple[str, int]] = []
         self.early: list[tuple[str, int]] = []
         self.edits: dict[int, list[Operator]] = {}
+        self.prologue: list[Operator] = []
         self._index()
 
     def _index(self) -> None:
@@ -126,6 +128,10 @@ class Graph:
             if self._rows[index] and self.edits.get(index) != []:
                 yield index
 
+    def __contains__(self, handle: int) -> bool:
+        """Whether a handle is of a row; operators of the prologue have none."""
+        return handle >= self._first
+
     def __getitem__(self, handle: int) -> Operator:
         """The operator of a row: its last one where an edit made several of it."""
         edited = self.edits.get(handle)
@@ -145,6 +151,8 @@ class Graph:
         handle = self._producer.get(operand)
         if handle is None:
             return None
+        if handle < self._first:
+            return next(op for op in self.prologue if operand in op.outputs)
         return next((op for op in self.edits.get(handle, ()) if operand in op.outputs), None) or self[handle]
 
     def users(self, operand: str) -> list[int]:
@@ -202,6 +210,19 @@ class Graph:
             if self._names is not None:
                 self._names.add(new.name)
 
+    def replace_operator(self, old: Operator, *new: Operator) -> None:
+        """Put operators in the place of one, which is still in the graph and has an output."""
+        handle = self._producer[old.outputs[0]]
+        if handle < self._first:
+            raise ValueError(f"{old.name} was put before all rows, where it stays")
+        self.replace(handle, *_substitute(self.edits.get(handle) or [self[handle]], old, new))
+
+    def prepend(self, operator: Operator) -> None:
+        """Put an operator without inputs before all rows, after those that were put there already."""
+        self.prologue.append(operator)
+        for name in operator.outputs:
+            self._producer[name] = self._first - 1
+
     def fresh_operand(self, hint: str) -> str:
         """A name that no operand has."""
         return self._fresh(hint, self._producer)
@@ -234,6 +255,11 @@ class Graph:
             more.remove(handle)
         if more is not None and not more:
             del self._more_users[operand]
+
+
+def _substitute(operators: Sequence[Operator], old: Operator, new: Sequence[Operator]) -> list[Operator]:
+    at = next(index for index, operator in enumerate(operators) if operator is old)
+    return [*operators[:at], *new, *operators[at + 1 :]]
 
 
 def _count(word: str) -> int:

@@ -2,49 +2,76 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pnnxfix.graph.graph import Graph, Operator
 
 SPLIT = "Split"
 EXPRESSION = "pnnx.Expression"
 
+# What can go without a trace when nobody reads it: no bytes in the .bin, no input of the network.
+_WEIGHTLESS = frozenset(
+    (
+        EXPRESSION,
+        "prim::ListConstruct",
+        "prim::TupleConstruct",
+        "BinaryOp",
+        "Clip",
+        "Concat",
+        "Crop",
+        "ExpandDims",
+        "Flatten",
+        "Noop",
+        "Permute",
+        "Reduction",
+        "Reshape",
+        "Slice",
+        "Softmax",
+        "Squeeze",
+        "Tensor.reshape",
+        "Threshold",
+        "Tile",
+        "UnaryOp",
+    )
+)
+_LONGEST_CHAIN = 1000
+
 
 def origin(graph: Graph, blob: str) -> str:
     """The blob that `blob` is a copy of: the one that went into the Splits on the way."""
-    seen = 0
-    while (
-        (handle := graph.producer(blob)) is not None and graph[handle].type == SPLIT and graph[handle].inputs
-    ):
-        blob = graph[handle].inputs[0]
-        seen += 1
-        if seen > 1000:  # a cycle of Splits in a file that somebody broke
+    for _ in range(_LONGEST_CHAIN):  # a broken file may hold a cycle of Splits
+        maker = graph.maker(blob)
+        if maker is None or maker.type != SPLIT or not maker.inputs:
             break
+        blob = maker.inputs[0]
     return blob
 
 
 def drop_unread(graph: Graph, blob: str) -> None:
-    """Remove what makes a blob that no layer reads any more, if it is a Split's copy or an Expression.
+    """Remove what makes a blob that no layer reads any more, as far as that leaves no trace.
 
     A Split loses that output; one with a single output left goes too, where an Expression feeds
-    it, by letting the Expression make that output. Everything else stays: it may be wanted as an
-    output, and a MemoryData has bytes in the .bin. Cost: the rows that go.
+    it, by letting the Expression make that output. Layers with bytes in the .bin stay, and what
+    has the name of an output of the network. Cost: the operators that go.
     """
     pending = [blob]
     while pending:
         blob = pending.pop()
-        handle = graph.producer(blob)
-        if handle is None or graph.users(blob) or is_network_output(blob):
+        maker = graph.maker(blob)
+        if maker is None or graph.users(blob) or is_network_output(blob):
             continue
-        maker = graph[handle]
         if maker.type == SPLIT:
-            rest = tuple(name for name in maker.outputs if name != blob)
-            if len(rest) == 1 and _bypass(graph, handle, maker, rest[0]):
+            kept = tuple(name for name in maker.outputs if name != blob)
+            if len(kept) == 1 and _bypass(graph, maker, kept[0]):
                 continue
-            if rest:
-                graph.replace(handle, Operator(SPLIT, maker.name, maker.inputs, rest, maker.rest))
+            if kept:
+                graph.replace_operator(maker, replace(maker, outputs=kept))
                 continue
-        elif maker.type != EXPRESSION or len(maker.outputs) != 1:
+        elif maker.type not in _WEIGHTLESS or any(
+            graph.users(name) or is_network_output(name) for name in maker.outputs
+        ):
             continue
-        graph.replace(handle)
+        graph.replace_operator(maker)
         pending.extend(maker.inputs)
 
 
@@ -53,11 +80,10 @@ def is_network_output(blob: str) -> bool:
     return blob.startswith("out") and blob[3:].isdigit()
 
 
-def _bypass(graph: Graph, split: int, maker: Operator, kept: str) -> bool:
-    source = graph.producer(maker.inputs[0])
-    if source is None or graph[source].type != EXPRESSION:
+def _bypass(graph: Graph, split: Operator, kept: str) -> bool:
+    source = graph.maker(split.inputs[0])
+    if source is None or source.type != EXPRESSION:
         return False
-    expression = graph[source]
-    graph.replace(split)
-    graph.replace(source, Operator(EXPRESSION, expression.name, expression.inputs, (kept,), expression.rest))
+    graph.replace_operator(split)
+    graph.replace_operator(source, replace(source, outputs=(kept,)))
     return True

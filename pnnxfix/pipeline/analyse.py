@@ -51,7 +51,7 @@ def analyse(loaded: LoadedConversion, options: Options) -> Analysis:
             if row and row[0] not in known
         ]
     python = _own_python(loaded, result)
-    if unknown or (python is not None and (python.leaks or python.bare_specials)) or _may_leak(loaded):
+    if unknown or (python is not None and _may_repair(python)) or _may_leak(loaded):
         from pnnxfix.pipeline.plan import LeakPlanner
 
         result.plan = LeakPlanner(loaded, options, selection, unknown, broken).run()
@@ -62,6 +62,10 @@ def analyse(loaded: LoadedConversion, options: Options) -> Analysis:
         _report_unused_comments(python, selection, result)
     result.findings.sort(key=lambda finding: finding.position)
     return result
+
+
+def _may_repair(python: PythonFile) -> bool:
+    return bool(python.leaks or python.bare_specials or python.bare_words)
 
 
 def _may_leak(loaded: LoadedConversion) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, PNNX_PY
 from pnnxfix.report import Finding
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from pnnxfix.rules.base import Rule
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A word of a file; `line` and `column` count from 1."""
 
     path: Path

@@ -96,6 +96,8 @@ def _join_python(
             found.doubt = (
                 f"{loaded.python.path}:{call.line + 1} computes {call.targets[0]} with {call.operator}"
             )
+            rule = rules.get(call.operator)
+            leaks.append(Leak(call.operator, call.targets[0], rule, python=call, doubt=found.doubt))
         else:
             found.python = call
 

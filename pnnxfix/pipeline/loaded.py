@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pnnxfix.codecs.param import ParamFile, explain_row, parse_param
 from pnnxfix.codecs.python_source import PythonFile
 from pnnxfix.errors import ParseError, PnnxfixError
-from pnnxfix.graph.blobs import NO_BATCH, UNKNOWN_BLOB, Blob, BlobFacts
 from pnnxfix.graph.graph import Graph, MalformedRow
 from pnnxfix.pipeline.discovery import (
     NCNN_BIN,
@@ -31,6 +29,8 @@ from pnnxfix.report import Problem
 if TYPE_CHECKING:
     from pnnxfix.codecs.console import Console
     from pnnxfix.codecs.ncnn_script import NcnnScript
+    from pnnxfix.graph.blobs import Blob, BlobFacts
+    from pnnxfix.pipeline.batch import BatchAxes
 
 LARGEST_TEXT = 1 << 28
 """Bytes; a graph of a million layers has a third of that. Lists of words take up to 70 times as much."""
@@ -40,8 +40,7 @@ LARGEST_PROTOBUF = 1 << 31
 Parsed = TypeVar("Parsed")
 
 
-@dataclass(slots=True)
-class ParamGraph:
+class ParamGraph(NamedTuple):
     """A `.param` file with its graph; their indexes of rows are the same."""
 
     file: ParamFile
@@ -136,19 +135,34 @@ class LoadedConversion:
         return any(path.name in named for path in self.files.values())
 
     @cached_property
+    def batch(self) -> BatchAxes:
+        """Which axis the blob of each operand leaves out."""
+        from pnnxfix.pipeline.batch import BatchAxes
+
+        return BatchAxes(self)
+
+    @cached_property
     def blobs(self) -> BlobFacts:
         """What is certain about the blobs of the ncnn graph."""
+        from pnnxfix.graph.blobs import BlobFacts
+
         assert self.ncnn is not None
         return BlobFacts(self.ncnn.graph, self._describe_input)
 
     def _describe_input(self, blob: str) -> Blob:
         from pnnxfix.codecs.ncnn_script import INTEGER_DTYPES
+        from pnnxfix.graph.blobs import NO_BATCH, UNKNOWN_BLOB, Blob
 
         known = self.script.inputs.get(blob)
         if known is None:
             return UNKNOWN_BLOB
         rank = len(known.shape) - (known.batch_axis != NO_BATCH)
         return Blob(batch_axis=known.batch_axis, rank=rank, is_float=known.dtype not in INTEGER_DTYPES)
+
+    def stamp_bin(self) -> None:
+        """Note the state of the .bin, which is copied and not read, before it is to change."""
+        path = self.files[NCNN_BIN]
+        self.stamps[path] = stamp(path)
 
     @property
     def bin_path(self) -> Path | None:

@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pnnxfix.codecs.number import read_exact, spell_for_python
-from pnnxfix.codecs.python_source import LeakedCall, PythonFile, find_values
+from pnnxfix.codecs.number import Number, read_exact, spell_for_python
+from pnnxfix.codecs.python_source import LeakedCall, PythonFile
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.graph import Operator
 from pnnxfix.options import Options
@@ -21,12 +21,15 @@ from pnnxfix.pipeline.findings import Place, find_places, make_finding
 from pnnxfix.pipeline.graph_edits import lower_row, replace_row
 from pnnxfix.pipeline.leaks import Leak, find_leaks
 from pnnxfix.pipeline.loaded import LoadedConversion
+from pnnxfix.pipeline.operator_calls import OperatorCalls
 from pnnxfix.pipeline.selection import Selection
 from pnnxfix.report import Finding, Problem
 from pnnxfix.rules.base import OperatorRule, Refusal, Rule
-from pnnxfix.rules.leaks import BareSpecial, UnknownLayer, UnknownOperator
+from pnnxfix.rules.leaks import BareSpecial, BareWord, LeakedOperator, UnknownLayer, UnknownOperator
 from pnnxfix.rules.registry import operator_rules
+from pnnxfix.rules.schema_call import SchemaArguments, is_known
 
+_MOST_LAYERS_SHOWN = 3
 _CONFLICT = Refusal("two sources disagree about a value of this conversion", "see the error")
 
 
@@ -35,7 +38,8 @@ class Plan:
     """The findings of a conversion and the edits that repair those that can be.
 
     `calls` are statements with their new expression, `values` lines with a new right side,
-    `removed` lines of Python that go. `problems` stop every repair of the conversion.
+    `removed` lines of Python that go, `constants` the numbers of the MemoryData layers at the head
+    of the ncnn graph. `problems` stop every repair of the conversion.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -43,6 +47,7 @@ class Plan:
     calls: list[tuple[LeakedCall, str]] = field(default_factory=list)
     values: list[tuple[int, str]] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
+    constants: list[tuple[float, ...]] = field(default_factory=list)
     pnnx_replacements: list[tuple[Operator, Operator]] = field(default_factory=list)
 
 
@@ -63,6 +68,9 @@ class LeakPlanner:
         self._selection = selection
         self._leaks = find_leaks(loaded, unknown, operator_rules())
         self._broken = broken
+        self._order, self._positions = self._count()
+        self._traced: dict[str, TracedConstants | None] = {}
+        self._operator_calls = None if loaded.python is None else OperatorCalls(loaded.python)
         self.plan = Plan()
 
     def run(self) -> Plan:
@@ -76,10 +84,22 @@ class LeakPlanner:
             self._decide(leak, rule, call, blocked)
         for leak in self._leaks:
             if leak.rule is None:
+                self._repair_call(leak)
                 self._report_unknown(leak)
         if self._loaded.python is not None:
             self._plan_python_values(self._loaded.python)
         return self.plan
+
+    def _count(self) -> tuple[Counter[str], dict[int, int]]:
+        """How many rows each operator has, and the place of each leak among those of its operator."""
+        base = "pnnx" if self._loaded.pnnx else "ncnn" if self._loaded.ncnn else "python"
+        order: Counter[str] = Counter()
+        positions: dict[int, int] = {}
+        for leak in self._leaks:
+            if getattr(leak, base) is not None:
+                positions[id(leak)] = order[leak.type]
+                order[leak.type] += 1
+        return order, positions
 
     def _is_wanted(self, leak: Leak) -> bool:
         """Whether a leak has a rule that is selected and not ignored on the leak's line."""
@@ -98,24 +118,20 @@ class LeakPlanner:
 
     def _bind(self, wanted: list[tuple[Leak, OperatorRule]]) -> list[tuple[Leak, OperatorRule, LeakCall]]:
         """Each leak with its arguments; constants are settled here, before any graph changes."""
-        base = "pnnx" if self._loaded.pnnx else "ncnn" if self._loaded.ncnn else "python"
-        order: Counter[str] = Counter()
-        positions: dict[int, int] = {}
-        for leak in self._leaks:
-            if getattr(leak, base) is not None:
-                positions[id(leak)] = order[leak.type]
-                order[leak.type] += 1
-        traced = self._read_traced({leak.type for leak, _ in wanted}, order) if wanted else None
+        traced = self._read_traced({leak.type for leak, _ in wanted}) if wanted else None
         bound = []
         for leak, rule in wanted:
-            position = positions.get(id(leak), -1)
-            call = LeakCall(self._loaded, leak, rule, position, traced, self._options.values)
+            call = self._call(leak, rule, traced)
             for argument in call.constant_arguments():
                 call.scalar(argument)
             bound.append((leak, rule, call))
         return bound
 
-    def _read_traced(self, names: set[str], order: Counter[str]) -> TracedConstants | None:
+    def _call(self, leak: Leak, rule: OperatorRule, traced: TracedConstants | None) -> LeakCall:
+        position = self._positions.get(id(leak), -1)
+        return LeakCall(self._loaded, leak, rule, position, traced, self._options.values)
+
+    def _read_traced(self, names: set[str]) -> TracedConstants | None:
         path = self._loaded.files.get(TORCHSCRIPT)
         if path is None:
             return None
@@ -125,7 +141,7 @@ class LeakPlanner:
             code = read_calls(path, names)
         except (OSError, PnnxfixError):
             return None  # not every .pt is TorchScript; then it tells nothing
-        return TracedConstants(code, str(path), order) if code.certain else None
+        return TracedConstants(code, str(path), self._order) if code.certain else None
 
     def _find_conflicts(self, calls: list[tuple[Leak, OperatorRule, LeakCall]]) -> Refusal | None:
         conflicts = [(leak, call.conflict) for leak, _, call in calls if call.conflict is not None]
@@ -157,9 +173,17 @@ class LeakPlanner:
             refused_by_ncnn = layers if isinstance(layers, Refusal) else None
             text = ""
             if not isinstance(layers, Refusal):
-                lower_row(self._loaded.ncnn.graph, leak.ncnn, layers, call.blob, self._options.fuse)
-                text = " and ".join(" ".join((layer.type, *layer.parameters)) for layer in layers)
+                graph = self._loaded.ncnn.graph
+                added = lower_row(graph, leak.ncnn, layers, call.blob_of_argument, self._options.fuse)
+                self.plan.constants.extend(added)
+                words = [" ".join((layer.type, *layer.parameters)) for layer in layers.layers]
+                text = " and ".join(words[:_MOST_LAYERS_SHOWN]) or "nothing: its input is its result"
+                if len(words) > _MOST_LAYERS_SHOWN:
+                    text += f" and {len(words) - _MOST_LAYERS_SHOWN} more layers"
             self._report(leak, rule, "ncnn", places["ncnn"], refused_by_ncnn, text)
+        if not rule.has_python:
+            self._repair_call(leak)
+            return
         if leak.python is not None:
             expression = blocked or rule.to_python(call, self._options.style)
             if isinstance(expression, str):
@@ -184,20 +208,46 @@ class LeakPlanner:
         reason = None if refusal is None else refusal.reason
         self._add(type(rule), place, rule.message(file), help_text, leak.name, reason)
 
+    def _repair_call(self, leak: Leak) -> None:
+        """Plan the Python of a call for which there is no rule, from the schema of its operator."""
+        place = find_places(self._loaded, leak).get("python")
+        call = leak.python
+        if place is None or call is None or self._operator_calls is None:
+            return
+        result = self._operator_calls.translate(call, lambda argument: self._settle(leak, argument))
+        rule: type[Rule] = LeakedOperator
+        if isinstance(result, Refusal) and not is_known(leak.type):
+            rule = UnknownOperator
+        if self._is_ignored(leak, rule.code) or not self._selection.wants(rule.code, place.path):
+            return
+        message = f"`{leak.type}` is no Python: pnnx left the operator as it was"
+        if self.plan.problems:
+            result = _CONFLICT
+        if isinstance(result, Refusal):
+            self._add(rule, place, message, result.help, leak.name, result.reason)
+            return
+        self.plan.calls.append((call, result.expression))
+        help_text = f"`pnnxfix fix` writes {result.expression}" + (f"; {result.note}" if result.note else "")
+        self._add(rule, place, message, help_text, leak.name, None)
+
+    def _settle(self, leak: Leak, argument: int) -> Number | Refusal:
+        """The number of an argument whose spelling may have destroyed it."""
+        arguments = () if leak.python is None else leak.python.arguments
+        if leak.type not in self._traced:
+            self._traced[leak.type] = self._read_traced({leak.type})
+        rule = SchemaArguments(leak.type, len(arguments))
+        return self._call(leak, rule, self._traced[leak.type]).scalar(str(argument))
+
     def _report_unknown(self, leak: Leak) -> None:
-        for file, place in find_places(self._loaded, leak).items():
-            rule: type[Rule] = UnknownOperator if file == "python" else UnknownLayer
-            if file == "pnnx" or not self._selection.wants(rule.code, place.path):
-                continue
-            if file == "python" and self._is_ignored(leak, rule.code):
-                continue
-            message = (
-                f"`{leak.type}` is no Python" if file == "python" else f"ncnn has no layer `{leak.type}`"
-            )
-            help_text = "replace the operator in the PyTorch model before it is traced"
-            if file == "ncnn":
-                help_text += "; if your program registers this layer, name it under custom-layers"
-            self._add(rule, place, message, help_text, leak.name, "pnnxfix has no rule for this operator")
+        place = find_places(self._loaded, leak).get("ncnn")
+        if place is None or not self._selection.wants(UnknownLayer.code, place.path):
+            return
+        help_text = (
+            "replace the operator in the PyTorch model before it is traced; if your program registers "
+            "this layer, name it under custom-layers"
+        )
+        message = f"ncnn has no layer `{leak.type}`"
+        self._add(UnknownLayer, place, message, help_text, leak.name, "pnnxfix has no rule for this operator")
 
     def _add(
         self,
@@ -214,16 +264,8 @@ class LeakPlanner:
 
     def _plan_python_values(self, python: PythonFile) -> None:
         """Remove constants that lost their last reader, and spell those that Python cannot read."""
-        if self.plan.calls:
-            constants, reads = python.constants, Counter(python.reads)
-            lost: dict[str, None] = {}
-            for call, expression in self.plan.calls:
-                reads.update(find_values(expression))
-                for word in call.arguments:
-                    reads[word] -= 1
-                    if word in constants:
-                        lost[word] = None
-            self.plan.removed = sorted(constants[word].line for word in lost if reads[word] == 1)
+        if self.plan.calls and self._operator_calls is not None:
+            self.plan.removed = self._operator_calls.find_dead(self.plan.calls, python.reads)
         gone = set(self.plan.removed)
         path = Path(python.path)
         for name, value in python.bare_specials:
@@ -237,3 +279,18 @@ class LeakPlanner:
             message = f"`{name} = {value.text}` is no value that Python knows"
             help_text = f"`pnnxfix fix` writes {spelling}, or removes what nothing reads any more"
             self._add(BareSpecial, Place(path, value.line + 1, column), message, help_text, name, None)
+        for name, value in python.bare_words:
+            if value.line in gone or not self._selection.wants(BareWord.code, path):
+                continue
+            spelling = repr(value.text.strip("()"))
+            self.plan.values.append((value.line, spelling))
+            column = 1 + python.lines[value.line].index(value.text)
+            message = f"`{name} = {value.text}` is a string without its quotes"
+            self._add(
+                BareWord,
+                Place(path, value.line + 1, column),
+                message,
+                f"`pnnxfix fix` writes {spelling}",
+                name,
+                None,
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 from pnnxfix.codecs.param import Row
@@ -31,6 +32,8 @@ def render(loaded: LoadedConversion, analysis: Analysis) -> tuple[list[Change], 
             after = _render_param(param, analysis, key)
             if after is not None:
                 changes.append(Change(loaded.files[role], loaded.original[role], after))
+    if analysis.plan is not None and analysis.plan.constants:
+        changes.append(_insert_weights(loaded, analysis.plan.constants))
     if loaded.python is not None and analysis.plan is not None:
         after = _render_python(loaded.python, analysis)
         if after is not None:
@@ -54,13 +57,16 @@ def _render_param(param: ParamGraph, analysis: Analysis, key: str) -> bytes | No
             if len(graph.users(blob)) > 1:
                 insert_split(graph, blob)
     mended = {fault.rule for fault in faults}
-    if not graph.edits and not mended & {WrongLayerCount, WrongBlobCount}:
+    if not graph.edits and not graph.prologue and not mended & {WrongLayerCount, WrongBlobCount}:
         return None
     edits = {handle: [op.to_row() for op in ops] for handle, ops in graph.edits.items()}
     counts = _new_counts(
         param, edits, exact_rows=WrongLayerCount in mended, exact_blobs=WrongBlobCount in mended
     )
     _check_graph(param, one_reader=key == "ncnn")
+    if graph.prologue:
+        head = next(at for at in range(file.first_row, len(file.rows)) if file.rows[at])
+        edits[head] = [*(op.to_row() for op in graph.prologue), *edits.get(head, [file.rows[head]])]
     return file.dump(edits, counts)
 
 
@@ -68,9 +74,10 @@ def _new_counts(
     param: ParamGraph, edits: dict[int, list[Row]], exact_rows: bool, exact_blobs: bool
 ) -> tuple[int, int]:
     file, graph = param.file, param.graph
-    rows = sum(len(new) - 1 for new in edits.values())
+    rows = sum(len(new) - 1 for new in edits.values()) + len(graph.prologue)
     before = sum(len(graph.original(handle).outputs) for handle in edits)
-    blobs = sum(len(op.outputs) for ops in graph.edits.values() for op in ops) - before
+    after = sum(len(op.outputs) for ops in (*graph.edits.values(), graph.prologue) for op in ops)
+    blobs = after - before
     return (
         graph.row_count + rows if exact_rows else file.layer_count + rows,
         graph.operand_count if exact_blobs else file.blob_count + blobs,
@@ -101,6 +108,22 @@ def _check_graph(param: ParamGraph, one_reader: bool) -> None:
         for name in graph.original(handle).outputs:
             if graph.producer(name) is None and graph.users(name):
                 raise CheckFailed(f"{path}: {name} would lose the row that makes it")
+
+
+def _insert_weights(loaded: LoadedConversion, constants: list[tuple[float, ...]]) -> Change:
+    """The bytes of the MemoryData layers at the head of the graph: raw float32, no tag.
+
+    They come first in the .bin because the layers come first in the graph, so nothing of what is
+    there need be understood. Source: ncnn memorydata.cpp, load type 1.
+    """
+    path = loaded.bin_path
+    if path is None:
+        raise CheckFailed(
+            f"{loaded.conversion.stem}: constants need a place in the .ncnn.bin, which is not there"
+        )
+    loaded.stamp_bin()
+    data = b"".join(struct.pack(f"<{len(numbers)}f", *numbers) for numbers in constants)
+    return Change(path, b"", b"", data)
 
 
 # Python

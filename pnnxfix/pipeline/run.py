@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.options import Options
@@ -133,14 +133,19 @@ class _Session:
     ) -> None:
         from pnnxfix.pipeline.transaction import Replacement, stage
 
-        replacements = [Replacement(c.path, loaded.stamps[c.path], c.after) for c in changes]
+        replacements = [
+            Replacement(c.path, loaded.stamps[c.path], _insert(c) if c.inserted else c.after) for c in changes
+        ]
         with stage(replacements) as transaction:
             param = loaded.files.get(NCNN_PARAM)
             if will_load and param in transaction.staged:
-                self._ask_ncnn(loaded, transaction.staged[param])
+                weights = loaded.bin_path
+                if weights is not None:
+                    weights = transaction.staged.get(weights, weights)
+                self._ask_ncnn(loaded, transaction.staged[param], weights)
             transaction.commit()
 
-    def _ask_ncnn(self, loaded: LoadedConversion, staged: Path) -> None:
+    def _ask_ncnn(self, loaded: LoadedConversion, staged: Path, weights: Path | None) -> None:
         from pnnxfix.data import known_layers
         from pnnxfix.pipeline.load_check import Rejected, Unavailable
         from pnnxfix.pipeline.render import CheckFailed
@@ -150,7 +155,7 @@ class _Session:
         known = known_layers()
         rows = loaded.ncnn.file.rows[loaded.ncnn.file.first_row :]
         foreign = {row[0] for row in rows if row and row[0] not in known}
-        outcome = self._checker.check(staged, loaded.bin_path, foreign)
+        outcome = self._checker.check(staged, weights, foreign)
         if isinstance(outcome, Rejected):
             said = f": {'; '.join(outcome.messages)}" if outcome.messages else ""
             raise CheckFailed(
@@ -158,6 +163,19 @@ class _Session:
             )
         if isinstance(outcome, Unavailable):
             raise CheckFailed(f"ncnn could not be asked whether it loads the result: {outcome.reason}")
+
+
+def _insert(change: Change) -> Callable[[BinaryIO], None]:
+    """Writes a file with bytes inserted before its own, without holding it in memory."""
+
+    def write(target: BinaryIO) -> None:
+        import shutil
+
+        target.write(change.inserted)
+        with open(change.path, "rb") as source:
+            shutil.copyfileobj(source, target)
+
+    return write
 
 
 def _report(conversion: Conversion, loaded: LoadedConversion, analysis: Analysis) -> ConversionReport:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 LOCK = ".pnnxfix.lock"
 JOURNAL = ".pnnxfix.journal"
@@ -18,8 +18,7 @@ _TOKEN = r"[0-9a-f]{16}"
 _STAGED = rf"\.pnnxfix-{_TOKEN}-(?:[0-9]{{1,4}}|journal)\.tmp"
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """A file's identity at one moment; another stamp means that the content may differ."""
 
     device: int

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pnnxfix.codecs.number import Number
 from pnnxfix.graph.blobs import UNKNOWN_BLOB, Blob
 from pnnxfix.graph.graph import Operator
 from pnnxfix.rules.cases import Case
+
+if TYPE_CHECKING:
+    from pnnxfix.rules.lowering.builder import Builder
 
 FLOAT_TYPES = frozenset({"f32", "f16", "bf16", "f64"})
 SECTIONS = ("What it finds", "Why it breaks", "Repair", "Limits", "Example", "Source")
@@ -57,6 +60,32 @@ class Layer:
     parameters: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Lowering:
+    """An operator in ncnn's layers. `results` name what becomes each output: a layer or an argument.
+
+    `constants` are the float32 numbers of MemoryData layers, by the layer's index.
+    """
+
+    layers: tuple[Layer, ...]
+    results: tuple[str, ...]
+    constants: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def chain(cls, layers: Sequence[Layer]) -> Lowering:
+        """Layers of which the last makes the only output."""
+        return cls(tuple(layers), (f"@{len(layers) - 1}",))
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument of a signature; `default` is its text, None where it must be given."""
+
+    name: str
+    type: str
+    default: str | None = None
+
+
 class Call(Protocol):
     """One leaked operator, as a rule sees it: its arguments by name, no file.
 
@@ -85,6 +114,12 @@ class Call(Protocol):
     def operand(self, argument: str) -> str:
         """An argument's operand in the pnnx graph."""
 
+    def argument(self, parameter: Parameter, builder: Builder) -> Any:
+        """An argument for a lowering: a `Value` (a list of them for `Tensor[]`), or its constant."""
+
+    def result_blob(self, index: int) -> tuple[tuple[int, ...], tuple[int, ...]] | Refusal:
+        """Torch's shape of a result, and the sizes of the blob in which later layers expect it."""
+
     def annotation(self, argument: str) -> str | None:
         """An argument's `#operand=(shape)type` word, None where the graph has none."""
 
@@ -112,17 +147,37 @@ class OperatorRule(Rule):
     """
 
     signature: ClassVar[str]
+    has_python: ClassVar[bool] = True
 
     @property
     def operator(self) -> str:
-        return self.signature.partition("(")[0]
+        return self.schema.partition("(")[0]
+
+    @property
+    def schema(self) -> str:
+        return self.signature
+
+    @classmethod
+    def instances(cls) -> list[OperatorRule]:
+        """The rules that the class stands for, one for each operator."""
+        return [cls()]
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The schema's arguments, in order."""
+        inside = self.schema[self.schema.index("(") + 1 : self.schema.rindex(") ->")]
+        found = []
+        for part in re.split(r",(?![^\[]*\])", inside):
+            words, _, default = part.partition("=")
+            if words.strip() not in {"*", ""}:
+                kind, name = words.split()
+                found.append(Parameter(name, kind, default.strip() or None))
+        return tuple(found)
 
     @property
     def arguments(self) -> tuple[str, ...]:
         """The names of the schema's arguments, in order."""
-        inside = self.signature[self.signature.index("(") + 1 : self.signature.rindex(") ->")]
-        words = [part.split("=")[0].split() for part in inside.split(",") if part.strip() not in {"*", ""}]
-        return tuple(word[-1] for word in words)
+        return tuple(parameter.name for parameter in self.parameters)
 
     def message(self, file: str) -> str:
         """What is wrong, in one clause; `file` is python, pnnx or ncnn."""
@@ -140,6 +195,6 @@ class OperatorRule(Rule):
         """The operator that pnnx itself writes for the same meaning."""
         raise NotImplementedError
 
-    def to_ncnn(self, call: Call) -> Sequence[Layer] | Refusal:
+    def to_ncnn(self, call: Call) -> Lowering | Refusal:
         """The layers that compute the same in ncnn."""
         raise NotImplementedError

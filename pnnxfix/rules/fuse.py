@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pnnxfix.codecs.number import FLT_MAX, spell_for_ncnn
-from pnnxfix.graph.graph import Graph, Operator
+from pnnxfix.graph.graph import Graph
 
 # Source: pnnx, pass_ncnn/fuse_*_activation; ncnn, activation_type 3 of fused_activation.h.
 FUSABLE = frozenset(
@@ -27,10 +29,9 @@ def fuse_clip(graph: Graph, handle: int) -> bool:
     """
     clip = graph[handle]
     blob = clip.inputs[0]
-    producer = graph.producer(blob)
-    if clip.type != "Clip" or producer is None or len(graph.users(blob)) != 1:
+    layer = graph.maker(blob)
+    if clip.type != "Clip" or layer is None or len(graph.users(blob)) != 1:
         return False
-    layer = graph[producer]
     if layer.type not in FUSABLE or layer.outputs != (blob,) or len(layer.inputs) != 1:
         return False
     if any(_key(word) in {_ACTIVATION_TYPE, _ACTIVATION_PARAMETERS} for word in layer.rest):
@@ -41,7 +42,7 @@ def fuse_clip(graph: Graph, handle: int) -> bool:
     # pnnx sorts parameters as text, and puts an array where its plain key would stand.
     rest = sorted((*layer.rest, *added), key=_key) if _is_sorted(layer.rest) else [*layer.rest, *added]
     graph.replace(handle)
-    graph.replace(producer, Operator(layer.type, layer.name, layer.inputs, clip.outputs, tuple(rest)))
+    graph.replace_operator(layer, replace(layer, outputs=clip.outputs, rest=tuple(rest)))
     return True
 
 

@@ -73,6 +73,65 @@ class BareSpecial(Rule):
     fixable = "always"
 
 
+class BareWord(Rule):
+    """A string that is assigned without its quotes.
+
+    What it finds: `v_3 = amax` or `v_1 = (ij)` in `_pnnx.py`.
+
+    Why it breaks: the file parses, and raises NameError when it runs; `v_3 = sum` does not even
+    do that, and passes Python's own function on.
+
+    Repair: `v_3 = 'amax'`; where a repaired operator was the only reader, the statement goes.
+
+    Limits: none.
+
+    Example:
+        v_3 = amax        ->      v_3 = 'amax'
+
+    Source: pnnx writes the value of the Expression as it is, in every release since 20240226.
+    """
+
+    code = "PNX203"
+    name = "bare-word"
+    fixable = "always"
+
+
+class LeakedOperator(Rule):
+    """A call in `_pnnx.py` that pnnx left as it was, of any operator of PyTorch.
+
+    What it finds: a statement such as `v_6 = aten::scatter_reduce(v_0, v_5, v_4, v_1, v_3, v_2)`
+    whose operator has no rule of its own.
+
+    Why it breaks: `::` is no Python, so the whole file does not parse. And its arguments are not
+    those of a Python function: all of the schema's stand there by position, keyword-only ones and
+    defaults included, strings have no quotes, dtypes and memory formats are integers, and the
+    name of the overload is gone.
+
+    Repair: the operator's schema tells what each argument is. The overload is chosen by the
+    number of arguments and results and by their kinds; the call is printed with the public name
+    where PyTorch has one with the same meaning (`torch.addcmul`, `torch.nn.functional.cross_entropy`,
+    `v_0.view_as(v_1)`), with `torch.ops.aten...` otherwise, and without the arguments that equal
+    their defaults. Where Python could take the printed call for another overload, the overload
+    is named: `torch.ops.aten.var.correction(...)`. Constants that nothing reads any more go.
+
+    Limits: only the Python; the operator's row in the ncnn graph needs a rule of its own. Where
+    the arguments fit two overloads that mean different things, nothing is changed. A number whose
+    digits pnnx may have destroyed is taken from the TorchScript file beside the output, or asked
+    for with `--value`. Operators of other libraries are called through `torch.ops`, which needs
+    that library. Random operators are repaired, but two runs of them cannot be compared.
+
+    Example:
+        v_2 = 2.0
+        v_3 = aten::addcmul(v_0, v_1, v_1, v_2)    ->    v_3 = torch.addcmul(v_0, v_1, v_1, value=2.0)
+
+    Source: the schemas that PyTorch registers, and the signatures of its Python functions
+    (`pnnxfix/data/schemas.txt`).
+    """
+
+    code = "PNX110"
+    name = "leaked-operator"
+
+
 class UnknownLayer(Rule):
     """A layer that ncnn does not know and for which there is no rule.
 
@@ -98,18 +157,20 @@ class UnknownLayer(Rule):
 
 
 class UnknownOperator(Rule):
-    """A call in `_pnnx.py` that pnnx left as it was and for which there is no rule.
+    """A call in `_pnnx.py` that pnnx left as it was, of an operator that PyTorch does not have.
 
-    What it finds: a statement such as `v_4 = aten::heaviside(v_0, v_3)`.
+    What it finds: a statement such as `v_4 = mylib::pack(v_0, v_3)` that cannot be written as
+    `torch.ops.mylib.pack(...)` with what the file tells.
 
     Why it breaks: `::` is no Python, so the whole file does not parse.
 
-    Repair: none yet.
+    Repair: none; without the operator's schema it is not known what a bare word is.
 
     Limits: none.
 
     Example:
-        v_4 = aten::heaviside(v_0, v_3)
+        v_3 = fast
+        v_4 = mylib::pack(v_0, v_3)
 
     Source: pnnx prints every operator that none of its passes knows in this way.
     """

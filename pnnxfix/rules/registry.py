@@ -14,7 +14,7 @@ from pnnxfix.rules.base import OperatorRule, Rule
 @cache
 def operator_rules() -> dict[str, OperatorRule]:
     """The rules of operators by the operator's type. Imports every module of `operators`."""
-    return {rule.operator: rule for rule in (kind() for kind in _operator_classes())}
+    return {rule.operator: rule for kind in _operator_classes() for rule in kind.instances()}
 
 
 @cache

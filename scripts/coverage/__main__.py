@@ -58,7 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
     output = options.output or (DOCUMENT if is_whole else work / "coverage.md")
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(write_report(result), encoding="utf-8")
-    verdicts = {name: {"before": asdict(before[name]), "after": asdict(after[name])} for name in sorted(before)}
+    verdicts = {
+        name: {"before": asdict(before[name]), "after": asdict(after[name])} for name in sorted(before)
+    }
     output_json = work / "verdicts.json"
     output_json.write_text(json.dumps(verdicts, indent=1) + "\n", encoding="utf-8")
     print(f"{output} and {output_json} are written", file=sys.stderr)
@@ -77,7 +79,9 @@ def _read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="judge conversions that exist already")
     parser.add_argument("--only", default="", metavar="REGEX", help="operators whose name matches")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: 2)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help=f"default: docs/{DOCUMENT.name} if all ran")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help=f"default: docs/{DOCUMENT.name} if all ran"
+    )
     return parser.parse_args(arguments)
 
 

@@ -27,9 +27,7 @@ def flatten(value: object) -> list[torch.Tensor]:
     return []
 
 
-def find_difference(
-    got: Sequence[torch.Tensor], want: Sequence[torch.Tensor], tolerance: Tolerance
-) -> str:
+def find_difference(got: Sequence[torch.Tensor], want: Sequence[torch.Tensor], tolerance: Tolerance) -> str:
     """What differs first, "" where nothing does: number of outputs, shape, kind of number, values."""
     if len(got) != len(want):
         return f"{len(got)} outputs, want {len(want)}"

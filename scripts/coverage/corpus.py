@@ -18,7 +18,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What `case.json` says. `skipped` is why the operator was never given to pnnx, `failure` why pnnx failed."""
+    """What `case.json` says.
+
+    `seconds` is pnnx's own time, `skipped` why the operator was never given to it, `failure` why it failed.
+    """
 
     seconds: float = 0.0
     skipped: str = ""

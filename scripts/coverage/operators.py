@@ -22,7 +22,9 @@ def load_operators(only: str = "") -> dict[str, Any]:
     try:
         from torch.testing._internal.common_methods_invocations import op_db
     except ModuleNotFoundError as error:
-        raise SystemExit(f"PyTorch's operator database needs {error.name}: pip install {error.name}") from error
+        raise SystemExit(
+            f"PyTorch's operator database needs {error.name}: pip install {error.name}"
+        ) from error
     names: dict[str, Any] = {}
     for entry in op_db:
         name = re.sub(r"\W", "_", "_".join(filter(None, (entry.name, entry.variant_test_name))))

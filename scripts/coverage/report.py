@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.coverage.corpus import Record
-from scripts.coverage.judge import NCNN_STATES, NCNN_TOLERANCE, PYTHON_STATES, PYTHON_TOLERANCE, Verdict, Verdicts
+from scripts.coverage.judge import (
+    NCNN_STATES,
+    NCNN_TOLERANCE,
+    PYTHON_STATES,
+    PYTHON_TOLERANCE,
+    Verdict,
+    Verdicts,
+)
 from scripts.coverage.repair import Left, Repair
 
 LONGEST_REASON = 200
@@ -75,7 +82,7 @@ def find_versions(pnnx: str) -> dict[str, str]:
         "ncnn": version("ncnn"),
         "torch": version("torch"),
         "Python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {len(models)} x {models[0] if models else '?'}",
+        "machine": f"{platform.system()} {platform.machine()}, {len(models)} x {models[0]}",
     }
 
 
@@ -83,9 +90,9 @@ def write_report(result: Result) -> str:
     """The whole document."""
     parts = [
         "# Operator by operator",
-        "Written by `make coverage`; do not edit. Each operator of PyTorch's OpInfo database is traced with one "
-        "sample, converted by pnnx, judged, repaired by `pnnxfix fix`, and judged again. Every verdict is a run "
-        "against PyTorch's own outputs: "
+        "Written by `make coverage`; do not edit. Each operator of PyTorch's OpInfo database is traced with "
+        "one sample, converted by pnnx, judged, repaired by `pnnxfix fix`, and judged again. Every verdict is "
+        "a run against PyTorch's own outputs: "
         f"Python within {_spell(PYTHON_TOLERANCE)}, ncnn within {_spell(NCNN_TOLERANCE)}.",
         _table(("", ""), [(f"**{name}**", text) for name, text in result.versions.items()]),
         "## Summary",
@@ -101,8 +108,8 @@ def write_report(result: Result) -> str:
         "otherwise what the run showed.",
         _operators(result),
         "## Not comparable",
-        "PyTorch's own result depends on the seed or on memory that nobody wrote. Such files are repaired; only "
-        "that they run is judged.",
+        "PyTorch's own result depends on the seed or on memory that nobody wrote. Such files are repaired; "
+        "only that they run is judged.",
         _not_comparable(result),
         "## Without a conversion",
         _table(("operator", "reason"), _skipped(result)),
@@ -110,10 +117,8 @@ def write_report(result: Result) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _spell(tolerance: object) -> str:
-    return (
-        f"{tolerance.relative:g} relative + {tolerance.absolute:g} absolute"  # type: ignore[attr-defined]
-    )
+def _spell(tolerance: Tolerance) -> str:
+    return f"{tolerance.relative:g} relative + {tolerance.absolute:g} absolute"  # type: ignore[attr-defined]
 
 
 def _summarise(result: Result) -> list[str]:
@@ -123,7 +128,8 @@ def _summarise(result: Result) -> list[str]:
     for what, states in (("Python", PYTHON_STATES), ("ncnn", NCNN_STATES)):
         counts = [
             Counter(
-                (verdicts[name].python if what == "Python" else verdicts[name].ncnn).state for name in completed
+                (verdicts[name].python if what == "Python" else verdicts[name].ncnn).state
+                for name in completed
             )
             for verdicts in (result.before, result.after)
         ]
@@ -139,13 +145,13 @@ def _summarise(result: Result) -> list[str]:
         f"{repair.per_second:.0f} conversions per second"
     )
     if seconds:
-        speed += f"; pnnx took {seconds:.0f} s to make them ({seconds / max(repair.seconds, 1e-9):.0f} times as long)"
+        speed += f"; pnnx took {seconds:.0f} s to make them, {seconds / repair.seconds:.0f} times as long"
     return [
         f"{result.source}: {len(result.records)} operators, "
         f"{sum(bool(record.skipped) for record in records)} that PyTorch cannot trace, "
         f"{sum(bool(record.failure) for record in records)} on which pnnx fails, "
-        f"{len(result.before) - len(result.comparable)} without one right answer. The others are {total} conversions "
-        "that pnnx completed and that are deterministic, before -> after:",
+        f"{len(result.before) - len(result.comparable)} without one right answer. The others are {total} "
+        "conversions that pnnx completed and that are deterministic, before -> after:",
         _table(("", "verdict", "conversions"), rows),
         speed + ".",
     ]

@@ -115,8 +115,7 @@ def test_the_real_ncnn_reads_the_spelling_bit_for_bit(tmp_path: Path) -> None:
     values += [0.0, -0.0, 1.0, -1.0, FLT_MAX, -FLT_MAX, 1.1754943508222875e-38, 0.1, 1e-7, 16777217.0]
     param = tmp_path / "fill.param"
     for value in values:
-        # An elementwise maximum of the constant with itself would flush nothing; MemoryData has no
-        # literal, so the constant goes through Clip, whose two bounds it is: whatever comes in.
+        # Clip with this value as both of its bounds gives it, whatever comes in.
         text = spell_for_ncnn(value)
         param.write_text(f"7767517\n2 2\nInput in0 0 1 in0\nClip c 1 1 in0 out0 0={text} 1={text}\n")
         net = ncnn.Net()

@@ -27,12 +27,12 @@ class Child:
     """Runs one program of this folder. `path` is put in front of its module search path."""
 
     def __init__(self, program: str, path: Path | None = None) -> None:
-        self._command = [sys.executable, str(Path(__file__).with_name(program))]
+        self._command = [sys.executable, str(Path(__file__).parent / program)]
         # OpenMP's workers would fight over the two cores of a small machine.
         self._environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         if path is not None:
             self._environment["PYTHONPATH"] = str(path)
-        self._messages = tempfile.TemporaryFile()
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, request: dict[str, str]) -> dict[str, Any]:

@@ -35,10 +35,10 @@ def parse_rows(text: str) -> list[Row]:
     return [parse_row(line) for line in text.splitlines()[2:]]
 
 
-def assert_is_sound(text: str, *, one_reader: bool, spare: int = 0) -> None:
+def assert_is_sound(text: str, before: str, *, one_reader: bool) -> None:
     """The counts are right, producers come first, no operand has two, and in ncnn none has two readers.
 
-    `spare` is by how many line 2 counted too many operands before the repair.
+    Where line 2 counted operands too many, or an operand had no reader, before the repair, it still may.
     """
     rows = parse_rows(text)
     made: set[str] = set()
@@ -46,15 +46,21 @@ def assert_is_sound(text: str, *, one_reader: bool, spare: int = 0) -> None:
     for row in rows:
         assert made.issuperset(row.inputs), f"{row.name} reads what nothing before it makes"
         assert made.isdisjoint(row.outputs), f"{row.name} makes what is there already"
-        assert len(set(row.outputs)) == len(row.outputs)
+        assert len(set(row.outputs)) == len(row.outputs), f"{row.name} makes an operand twice"
         made.update(row.outputs)
         read.update(row.inputs)
-    assert text.splitlines()[0] == "7767517"
-    assert text.splitlines()[1] == f"{len(rows)} {len(made) + spare}"
+    spare = int(before.splitlines()[1].split()[1]) - sum(len(row.outputs) for row in parse_rows(before))
+    assert text.splitlines()[:2] == ["7767517", f"{len(rows)} {len(made) + spare}"], "the counts are wrong"
     if one_reader:
-        assert max(read.values(), default=0) <= 1
-        unread = {name for name in made - set(read) if not re.fullmatch(r"out\d+", name)}
-        assert unread == set()
+        assert max(read.values(), default=0) <= 1, "a blob has two readers"
+        assert find_unread(text) <= find_unread(before), "a blob has lost its reader"
+
+
+def find_unread(text: str) -> set[str]:
+    """The blobs that no layer reads, outputs of the network apart."""
+    rows = parse_rows(text)
+    made = {name for row in rows for name in row.outputs if not re.fullmatch(r"out\d+", name)}
+    return made.difference(name for row in rows for name in row.inputs)
 
 
 DEFAULTS = {
@@ -152,15 +158,14 @@ class Canon:
     def _expression(self, text: str, inputs: tuple[Any, ...]) -> Any:
         """A tree of words: what pnnx has put into one Expression equals a chain of several."""
         words = iter(re.findall(r"[\w.@+:-]+|[(),\[\]]", text))
-        trees = list(self._read_tree(words, inputs))
-        return self._number("expression", tuple(trees))
+        return next(self._read_tree(words, inputs))
 
     def _read_tree(self, words: Iterator[str], inputs: tuple[Any, ...]) -> Iterator[Any]:
         found: list[Any] = []
         for word in words:
             if word in "([":
                 head = found.pop() if found and word == "(" else "list"
-                found.append(self._number("expression", ((head, *self._read_tree(words, inputs)),)))
+                found.append(self._number("expression", head, *self._read_tree(words, inputs)))
             elif word in ")]":
                 break
             elif word.startswith("@"):

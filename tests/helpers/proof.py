@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tests.helpers.conversions import Stored
+
 from tests.helpers.comparison import Arrays, assert_same_numbers, load_outputs
+from tests.helpers.conversions import Stored
 
 FP16_WEIGHTS = 1e-3
 """pnnx cuts the weights down to fp16 by default: a thousandth of each product, and products cancel.
@@ -14,8 +15,8 @@ FP16_WEIGHTS = 1e-3
 So the absolute tolerance grows with the input; a quarter of this is enough for layers of this size.
 """
 
-NO_WEIGHTS = {"rtol": 1e-6, "atol": 0.0}
-"""The order of a sum is all that may differ."""
+NO_WEIGHTS = {"rtol": 1e-5, "atol": 0.0}
+"""The order of a sum may differ: a mean of 192 numbers is off by 9e-6 in ncnn before 20261020."""
 
 IN_TORCH = {"rtol": 1e-5, "atol": 1e-6}
 """The same operators, perhaps on another CPU."""

@@ -70,7 +70,7 @@ def run(folder: str, stem: str, result: str) -> None:
         for load, suffix in ((net.load_param, "param"), (net.load_model, "bin")):
             if load(os.path.join(folder, f"{stem}.ncnn.{suffix}")) != 0:
                 raise RuntimeError(f"ncnn does not load the {suffix}")
-        outputs = {}
+        outputs: dict[str, Any] = {}
         with net.create_extractor() as extractor:
             feeds = INPUT.findall(script)
             if [name for name, _ in feeds] != [name for name in inputs.files if name.startswith("in")]:

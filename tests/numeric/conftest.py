@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.helpers.child import Child
 from tests.helpers.comparison import Arrays, load_outputs
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.helpers.child import Child, ChildFailed
 from tests.helpers.conversions import RUNNABLE, Stored, find_stored, repair
 from tests.helpers.proof import prove_ncnn
@@ -19,9 +20,6 @@ FITTING = [stored for stored in RUNNABLE if stored.case.id != TOO_MANY_AXES]
 _FOLDER = os.environ.get("PNNXFIX_NCNN_RELEASES", "")
 WHEELS = sorted(path for path in Path(_FOLDER).iterdir() if path.is_dir()) if _FOLDER else []
 """Unpacked wheels of ncnn, one folder each."""
-
-# The latest pnnx writes the axis of a batch into Reshape, and string parameters, for the ncnn of its day.
-FIRST_WITH_BATCHES = "1.0.20261020"
 
 
 @pytest.mark.parametrize("stored", FITTING, ids=lambda stored: stored.id)

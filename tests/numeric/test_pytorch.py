@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
+from pnnxfix.options import Style
 from tests.helpers.conversions import LEAKED, Stored, repair
 from tests.helpers.proof import prove_torch
 from tests.numeric.conftest import Run
-
-from pnnxfix.options import Style
 
 # Beside a leaked operator that stays, the file is still no Python.
 RUNNABLE = [stored for stored in LEAKED if not stored.stranger]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import ClassVar
 
 from pnnxfix.codecs.number import FLT_MAX, Number, spell_for_ncnn, spell_for_pnnx
 from pnnxfix.graph.graph import Operator
-from pnnxfix.rules.base import FLOAT_TYPES, Call, Layer, OperatorRule, Refusal
+from pnnxfix.rules.base import FLOAT_TYPES, Call, Layer, Lowering, OperatorRule, Refusal
 from pnnxfix.rules.broadcast import BINARY_MAX, BINARY_MIN, Side, lower_binary
 from pnnxfix.rules.cases import Case, Refused
 
@@ -62,7 +61,7 @@ class _ClampOneSide(OperatorRule):
             "torch.clamp", row.name, (this,), row.outputs, (*parameters, f"$input={this}", *words)
         )
 
-    def to_ncnn(self, call: Call) -> Sequence[Layer] | Refusal:
+    def to_ncnn(self, call: Call) -> Lowering | Refusal:
         if (refusal := _refuse_integers(call, "self")) is not None:
             return refusal
         is_tensor = call.is_tensor(self.bound)
@@ -74,30 +73,36 @@ class _ClampOneSide(OperatorRule):
             layers: list[Layer] = []
             this, bound = (Side(name, call.tensor(name)) for name in ("self", self.bound))
             result = lower_binary(self.binary_operation, this, bound, layers)
-            return result if isinstance(result, Refusal) else layers
+            return result if isinstance(result, Refusal) else Lowering.chain(layers)
         number = call.scalar(self.bound)
         return number if isinstance(number, Refusal) else self._clip(number)
 
-    def _clip(self, number: Number) -> Sequence[Layer] | Refusal:
+    def _clip(self, number: Number) -> Lowering | Refusal:
         value = number.float32
         if math.isnan(value):
             return Refusal(
                 "the bound is nan, and ncnn has no spelling for nan", "remove the clamp from the model"
             )
         if math.isfinite(value):
-            return [Layer("Clip", ("self",), (f"{self.clip_parameter}={spell_for_ncnn(value)}",))]
+            return Lowering.chain(
+                [Layer("Clip", ("self",), (f"{self.clip_parameter}={spell_for_ncnn(value)}",))]
+            )
         if abs(number.value) != math.inf:
             return Refusal(
                 "the bound is larger than any float32", "bound the values in the model by a float32"
             )
         if (value < 0) == (self.bound == "min"):
-            return [Layer("Clip", ("self",))]  # an open bound; Clip's own default is the largest float32
+            return Lowering.chain(
+                [Layer("Clip", ("self",))]
+            )  # an open bound; Clip's own default is the largest float32
         # Everything becomes the infinity, which ncnn cannot spell: twice the largest float32 is one.
         largest = spell_for_ncnn(math.copysign(FLT_MAX, value))
-        return [
-            Layer("Clip", ("self",), (f"0={largest}", f"1={largest}")),
-            Layer("BinaryOp", ("@0",), ("0=2", "1=1", f"2={spell_for_ncnn(2)}")),
-        ]
+        return Lowering.chain(
+            [
+                Layer("Clip", ("self",), (f"0={largest}", f"1={largest}")),
+                Layer("BinaryOp", ("@0",), ("0=2", "1=1", f"2={spell_for_ncnn(2)}")),
+            ]
+        )
 
 
 class ClampMin(_ClampOneSide):
@@ -198,7 +203,7 @@ class ClampTensor(OperatorRule):
     signature = "torch.clamp(Tensor input, Tensor? min=None, Tensor? max=None) -> Tensor"
     cases = (Case("torch.clamp(x, max=y)", twin="torch.minimum(x, y)", x=_X, y=_X),)
 
-    def to_ncnn(self, call: Call) -> Sequence[Layer] | Refusal:
+    def to_ncnn(self, call: Call) -> Lowering | Refusal:
         layers: list[Layer] = []
         last = Side("input", call.tensor("input"))
         for bound, operation in (("min", BINARY_MAX), ("max", BINARY_MIN)):
@@ -218,9 +223,9 @@ class ClampTensor(OperatorRule):
             if isinstance(result, Refusal):
                 return result
             last = result
-        return layers or Refusal(
-            "neither bound is in the files", "keep model.pnnx.param beside the ncnn model"
-        )
+        if not layers:
+            return Refusal("neither bound is in the files", "keep model.pnnx.param beside the ncnn model")
+        return Lowering.chain(layers)
 
 
 def _refuse_integers(call: Call, argument: str) -> Refusal | None:
