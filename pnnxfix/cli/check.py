@@ -14,6 +14,7 @@ _EPILOG = """\b
 Examples:
   pnnxfix check .                         all conversions below
   pnnxfix check model.ncnn.param          this conversion, with the files beside it
+  pnnxfix check --log pnnx.log model.ncnn.param   what pnnx printed, explained
   pnnxfix check --custom-layer YoloV5Focus models/
   pnnxfix check --output-format sarif . > pnnxfix.sarif
 
@@ -28,7 +29,9 @@ Exit codes:
 @click.command("check", epilog=_EPILOG, add_help_option=False)
 @help_option
 @shared
+@click.pass_context
 def command(
+    ctx: click.Context,
     paths: tuple[Path, ...],
     config: Path | None,
     output_format: str,
@@ -39,10 +42,16 @@ def command(
     """Report what is wrong, file by file; write nothing.
 
     PATH is a directory, which is searched, or a file of a conversion.
-    A finding marked [*] is one that `pnnxfix fix` repairs.
+    A finding marked [*] is one that `pnnxfix fix` repairs. With --log each line that matters of
+    what pnnx printed is explained: harmless, repaired, suspect or fatal.
     """
     from pnnxfix.cli.run import View, run_check
     from pnnxfix.cli.settings import make_options
 
     options = make_options(paths, config, given(settings))
-    return run_check(paths, options, View(output_format, quiet, color))
+    view = View(output_format, quiet, color)
+    if options.logs:
+        from pnnxfix.cli.explained import run_explained_check
+
+        return run_explained_check(paths, options, view, ctx.obj)
+    return run_check(paths, options, view)

@@ -54,6 +54,23 @@ def _files(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
     return _paths(ctx, param, value)
 
 
+def _logs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[Path, ...]:
+    """The files, and `-` as a copy of what comes by the pipe: it is read more than once."""
+    if "-" not in value:
+        return _files(ctx, param, value)
+    import shutil
+    import sys
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="pnnxfix-")
+    ctx.call_on_close(lambda: shutil.rmtree(folder, ignore_errors=True))
+    copy = Path(folder, "pipe")
+    with open(copy, "wb") as stream:
+        shutil.copyfileobj(sys.stdin.buffer, stream)
+    ctx.obj = copy
+    return tuple(copy if item == "-" else _files(ctx, param, (item,))[0] for item in value)
+
+
 def _file(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
     return None if value is None else _files(ctx, param, (value,))[0]
 
@@ -68,8 +85,9 @@ _SHARED = (
                  help="A layer type that your own program registers with ncnn; repeatable."),
     click.option("--value", "values", metavar="BLOB=NUMBER", multiple=True, callback=_values,
                  help="The value of a constant that the files have lost; repeatable."),
-    click.option("--log", "logs", metavar="FILE", multiple=True, callback=_files,
-                 help="What pnnx printed when it converted; holds lost values; repeatable."),
+    click.option("--log", "logs", metavar="FILE", multiple=True, callback=_logs,
+                 help="What pnnx printed when it converted (- for a pipe): `check` explains it, and it "
+                      "holds lost values; repeatable."),
     click.option("--exclude", metavar="GLOB", multiple=True,
                  help="Files and directories to pass over when searching; repeatable."),
     click.option("--config", metavar="FILE", callback=_file,

@@ -32,11 +32,13 @@ class OutputFailed(Exception):
         super().__init__(str(cause))
 
 
-def run_check(paths: Sequence[Path], options: Options, view: View) -> int:
-    """Check, show the report, give the exit code."""
+def run_check(
+    paths: Sequence[Path], options: Options, view: View, runner: Runner | None = None
+) -> int:
+    """Check, show the report, give the exit code. `runner` stands in for `check_paths`."""
     from pnnxfix.pipeline.run import check_paths
 
-    report = _run(check_paths, paths, options, view)
+    report = _run(runner or check_paths, paths, options, view)
     _show("check", report, paths, options, view, report.exit_code)
     return report.exit_code
 

@@ -193,7 +193,9 @@ class PythonFile:
         """Values assigned a bare `inf` or `nan`, which are names that Python does not know."""
         if not any(start in self.text for start in _SPECIAL_STARTS):
             return []
-        return [(name, value) for name, value in self.constants.items() if re.match(_BARE_SPECIAL, value.text)]
+        return [
+            (name, value) for name, value in self.constants.items() if re.match(_BARE_SPECIAL, value.text)
+        ]
 
     @cached_property
     def reads(self) -> Counter[str]:

@@ -8,7 +8,7 @@ from pnnxfix.graph.graph import Operator
 from pnnxfix.graph.splits import EXPRESSION
 from pnnxfix.pipeline.constants import read_constant
 from pnnxfix.pipeline.loaded import LoadedConversion
-from pnnxfix.pipeline.shapes import Annotations
+from pnnxfix.graph.shapes import Annotations
 from pnnxfix.rules.base import FLOAT_TYPES, Parameter, Refusal
 from pnnxfix.rules.lowering.builder import Builder, Value
 

@@ -20,9 +20,9 @@ def operator_rules() -> dict[str, OperatorRule]:
 @cache
 def all_rules() -> tuple[type[Rule], ...]:
     """Every rule, by code."""
-    from pnnxfix.rules import faults, leaks
+    from pnnxfix.rules import console, faults, leaks
 
-    others = [kind for module in (faults, leaks) for kind in _subclasses_in(vars(module), Rule)]
+    others = [kind for module in (console, faults, leaks) for kind in _subclasses_in(vars(module), Rule)]
     return tuple(sorted([*_operator_classes(), *others], key=lambda kind: kind.code))
 
 

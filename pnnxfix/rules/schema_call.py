@@ -18,6 +18,9 @@ from pnnxfix.rules.schema_values import Value, is_default, misfit, spell
 REDUCTIONS = {"0": "'none'", "1": "'mean'", "2": "'sum'"}
 NAMESPACES = frozenset({"aten", "prim", "quantized", "_quantized", "mkldnn", "onednn", "sparse"})
 _MOST_ARGUMENTS = 255
+
+# Without a dim their overloads compute the same, so it does not matter which one Python takes.
+_REDUCED_ALIKE = frozenset({"aten::all", "aten::any"})
 _EDIT = "replace the operator in the PyTorch model before it is traced, or edit this statement"
 
 
@@ -130,7 +133,9 @@ def _choose(overloads: Iterable[Overload], arguments: Sequence[Value], outputs: 
         if None not in fits:
             found.append((max((fit for fit in fits if fit is not None), default=0), overload))
     best = min((cost for cost, _ in found), default=0)
-    return [overload for cost, overload in found if cost == best]
+    chosen = [overload for cost, overload in found if cost == best]
+    # The `vec` overloads of upsampling are the older form: with a size they compute the same.
+    return [overload for overload in chosen if overload.name != "vec"] or chosen
 
 
 def _bind(overload: Overload, arguments: Sequence[Value]) -> _Bound:
@@ -153,6 +158,8 @@ def _shorten(bound: _Bound) -> _Bound:
 
 def _may_mean_another(bound: _Bound, meant: Sequence[Overload]) -> bool:
     """Whether Python's parser could take the printed call for an overload that is not meant."""
+    if bound.overload.operator in _REDUCED_ALIKE:
+        return False
     others = [o for o in find_overloads(bound.overload.operator) if o not in meant]
     return any(_takes(other, bound) for other in others)
 

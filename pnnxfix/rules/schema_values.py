@@ -118,7 +118,7 @@ def misfit(value: Value, kind: str) -> int | None:
             return 0
         return 2 if value.kind in _NUMBERS else None  # pnnx folds a tensor of no dimensions into a number
     if kind == "Scalar":
-        return 0 if value.kind in _NUMBERS else None
+        return {"bool": 1, "int": 0, "float": 0, "complex": 0}.get(value.kind)
     if kind in {"int", "SymInt"}:
         return 0 if value.kind == "int" else None
     if kind == "float":

@@ -56,8 +56,8 @@ def differ_in_values(got: torch.Tensor, want: torch.Tensor, tolerance: Tolerance
     place = int(wrong.argmax())
     count = int((~close).sum())
     return (
-        f"differs in {count} of {close.numel()} values: {mine.flatten()[place]:.3g} at {place}, "
-        f"want {theirs.flatten()[place]:.3g}"
+        f"differs in {count} of {close.numel()} values: {mine.flatten()[place]:.5g} at {place}, "
+        f"want {theirs.flatten()[place]:.5g}"
     )
 
 

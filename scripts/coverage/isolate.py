@@ -87,12 +87,15 @@ def _finish(connection: Connection, child: _Running) -> object:
     try:
         result: object = connection.recv()
     except EOFError:
-        result = None
-    connection.close()
-    _, status = os.waitpid(child.pid, 0)
-    if os.WIFSIGNALED(status):
-        return Died(signal.Signals(os.WTERMSIG(status)).name)
-    return Died(f"exit code {os.WEXITSTATUS(status)}") if result is None else result
+        _, status = os.waitpid(child.pid, 0)
+        if os.WIFSIGNALED(status):
+            return Died(signal.Signals(os.WTERMSIG(status)).name)
+        return Died(f"exit code {os.WEXITSTATUS(status)}")
+    else:
+        os.waitpid(child.pid, 0)
+        return result
+    finally:
+        connection.close()
 
 
 def _kill(connection: Connection, child: _Running) -> None:

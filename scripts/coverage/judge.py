@@ -122,6 +122,7 @@ def judge_python(case: Case) -> Verdict:
     try:
         scope: dict[str, Any] = {"__name__": "converted"}
         exec(code, scope)
+        torch.manual_seed(0)
         network = scope["Model"]().float().eval()
         with torch.no_grad():
             got = flatten(network(*(tensor.clone() for tensor in inputs)))

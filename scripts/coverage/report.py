@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.coverage.compare import Tolerance
 from scripts.coverage.corpus import Record
 from scripts.coverage.judge import (
     NCNN_STATES,
@@ -118,7 +119,7 @@ def write_report(result: Result) -> str:
 
 
 def _spell(tolerance: Tolerance) -> str:
-    return f"{tolerance.relative:g} relative + {tolerance.absolute:g} absolute"  # type: ignore[attr-defined]
+    return f"{tolerance.relative:g} relative + {tolerance.absolute:g} absolute"
 
 
 def _summarise(result: Result) -> list[str]:

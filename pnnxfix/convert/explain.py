@@ -1,0 +1,262 @@
+"""Explains a log of pnnx beside the conversion that it is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pnnxfix.convert.log import Group, Log, read_log
+from pnnxfix.errors import ParseError
+from pnnxfix.options import Options
+from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, Conversion, find_conversions
+from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
+from pnnxfix.pipeline.run import check_paths
+from pnnxfix.report import ConversionReport, Finding, Problem, Report
+from pnnxfix.rules.console import (
+    BatchAxisGuess,
+    ConsoleRule,
+    DiedInOperator,
+    DiedInside,
+    DroppedParameter,
+    InputMismatch,
+    OtherModel,
+    UnreadableModel,
+    UnwrittenFile,
+    Verdict,
+)
+
+_MOST_PLACES = 3
+# Why a run ended early is told by these already.
+_ENDS = (InputMismatch, UnreadableModel, DiedInOperator)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What one line of a log, or `count` lines of one meaning, say about a conversion.
+
+    `line` is the first of them. `operator` is the name of the operator meant, "" where that is not
+    certain; `places` are the rows and statements that it may be, `file:line`.
+    """
+
+    path: Path
+    line: int
+    count: int
+    rule: type[ConsoleRule]
+    verdict: Verdict
+    message: str
+    help: str
+    operator: str = ""
+    places: tuple[str, ...] = ()
+
+    @property
+    def is_finding(self) -> bool:
+        return self.verdict in ("suspect", "fatal")
+
+
+def check_explained(paths: Sequence[Path], options: Options) -> tuple[Report, list[Explanation]]:
+    """What `check` reports, and what each line that matters of the logs means.
+
+    Lines that are `suspect` or `fatal` and that no finding tells already are findings of the report.
+    """
+    report = check_paths(paths, options)
+    conversions, _, _ = find_conversions(paths, options.exclude)
+    explanations: list[Explanation] = []
+    for path in options.logs:
+        try:
+            log = read_log(path)
+        except ParseError as error:
+            report.problems.append(Problem(path, error.reason))
+            continue
+        if not log.names_files and not log.is_usage:
+            report.problems.append(Problem(path, "not a log of pnnx: it names no files", OtherModel.cure))
+            continue
+        explanations += _explain_beside(log, conversions, report)
+    return report, explanations
+
+
+def _explain_beside(log: Log, conversions: list[Conversion], report: Report) -> list[Explanation]:
+    own = [conversion for conversion in conversions if _is_of(log, conversion)]
+    found: list[Explanation] = []
+    for conversion in own:
+        at = next(one for one in report.conversions if one.stem == conversion.stem)
+        explained = list(explain(log, LoadedConversion(conversion), at.findings))
+        add_findings(at, explained)
+        found += explained
+    if not own and report.conversions:
+        other = _other_model(log, conversions)
+        report.conversions[0].findings.append(_to_finding(other))
+        found.append(other)
+    return found
+
+
+def _is_of(log: Log, conversion: Conversion) -> bool:
+    named = {Path(path).name for path in log.paths.values()}
+    # The files of a run that died may all be missing; its stem is known all the same.
+    stems = {name.removesuffix(".pnnx.param") for name in named}
+    return any(path.name in named for path in conversion.files.values()) or conversion.stem.name in stems
+
+
+def _other_model(log: Log, conversions: list[Conversion]) -> Explanation:
+    theirs = Path(log.paths.get("ncnnparam", "?")).name
+    message = f"this log is of {theirs}, which is not {conversions[0].stem.name if conversions else 'here'}"
+    return Explanation(log.path, max(log.first, 1), 1, OtherModel, "fatal", message, OtherModel.cure)
+
+
+def add_findings(report: ConversionReport, explanations: Sequence[Explanation]) -> None:
+    """Put what no finding of the report tells already among its findings."""
+    known = {finding.operator for finding in report.findings if finding.operator}
+    for one in explanations:
+        if one.is_finding and not (one.rule is DroppedParameter and one.operator in known):
+            report.findings.append(_to_finding(one))
+
+
+def _to_finding(one: Explanation) -> Finding:
+    times = f" ({one.count:,} lines)" if one.count > 1 else ""
+    where = f"; see {', '.join(one.places)}" if one.places else ""
+    return Finding(
+        one.path, one.line, 1, one.rule.code, one.rule.name, one.message + times + where, one.help,
+        one.operator, "nothing in the files says what was meant",
+    )  # fmt: skip
+
+
+def explain(log: Log, loaded: LoadedConversion, findings: Sequence[Finding]) -> Iterator[Explanation]:
+    """What the lines of `log` mean for its conversion, in their order. `findings` are those of `check`."""
+    ties = _Ties(loaded, findings)
+    for group in log.groups:
+        yield _explain_group(log, group, ties)
+    if log.uncounted:
+        message = f"{log.uncounted:,} more lines of more than 10,000 kinds are not explained"
+        yield Explanation(log.path, log.lines, log.uncounted, BatchAxisGuess, "harmless", message, "")
+    reached_ncnn = log.stage == "pass_ncnn"
+    is_whole = log.ended or (reached_ncnn and ties.has_ncnn)
+    if not is_whole and not log.is_usage and not log.has(*_ENDS, DiedInside):
+        where = f"in {log.stage}" if log.stage else "before its first pass"
+        message = f"the log ends {where}: the run died there, and the files are not, or not all, of it"
+        yield Explanation(log.path, max(log.lines, 1), 1, DiedInside, "fatal", message, DiedInside.cure)
+
+
+def _explain_group(log: Log, group: Group, ties: _Ties) -> Explanation:
+    rule, verdict, help_text = group.rule, group.rule.verdict, group.rule.cure
+    message = f"`{group.text}`: {rule.meaning}"
+    operator, places = "", ()
+    if rule is DroppedParameter:
+        verdict, help_text = ties.judge_dropped(group.match)
+        operator = group.match["name"]
+        places = ties.find_operator(group.match["type"], operator)
+        message = f"`{group.text}`: {_DROPPED[verdict]}"
+    elif rule is BatchAxisGuess:
+        names = ", ".join(group.subjects) + (", ..." if group.count > len(group.subjects) else "")
+        message = f"no batch axis was found for operand {names}: {rule.meaning}"
+        places = ties.find_operand(group.subjects[0])
+    elif rule is DiedInOperator:
+        message = f"{group.text.strip()}: pnnx died of " + (log.culprit or "it")
+        operator = log.culprit
+        if log.code:
+            message += f" in `{log.code}`"
+        places = (log.source,) if log.source else ()
+    elif rule is UnwrittenFile:
+        operator = group.match.get("path", "")
+    elif group.match.get("kind"):
+        operator, places = ties.find_kind(group.match["kind"])
+    return Explanation(
+        log.path, group.line, group.count, rule, verdict, message, help_text, operator, places
+    )
+
+
+_DROPPED: dict[Verdict, str] = {
+    "harmless": "the operator is repaired: nothing needs this parameter any more",
+    "repaired": "ncnn's file lost this parameter; `pnnxfix fix` takes it from here or from the other files",
+    "fatal": DroppedParameter.meaning,
+    "suspect": "the ncnn graph is not here to say whether the operator is still in it",
+}
+
+
+class _Ties:
+    """Finds operators of the log in the files."""
+
+    def __init__(self, loaded: LoadedConversion, findings: Sequence[Finding]) -> None:
+        self._loaded = loaded
+        self._fixable = {finding.operator for finding in findings if finding.fixable and finding.operator}
+        self._rows = {role: _index(graph) for role, graph in self._graphs()}
+
+    def _graphs(self) -> Iterator[tuple[str, ParamGraph]]:
+        if self._loaded.ncnn is not None:
+            yield NCNN_PARAM, self._loaded.ncnn
+        if self._loaded.pnnx is not None:
+            yield PNNX_PARAM, self._loaded.pnnx
+
+    @property
+    def has_ncnn(self) -> bool:
+        return self._loaded.ncnn is not None
+
+    def judge_dropped(self, match: dict[str, str]) -> tuple[Verdict, str]:
+        key = match["type"], match["name"]
+        if NCNN_PARAM not in self._rows:
+            return "suspect", ""
+        if key not in self._rows[NCNN_PARAM]:
+            return "harmless", ""
+        if match["name"] in self._fixable:
+            return "repaired", "`pnnxfix fix`"
+        return "fatal", DroppedParameter.cure
+
+    def find_operator(self, kind: str, name: str) -> tuple[str, ...]:
+        places = []
+        for role, rows in self._rows.items():
+            at = rows.get((kind, name))
+            if at is not None:
+                places.append(self._place(role, at))
+                places += self._find_statement(at) if role == PNNX_PARAM else []
+        return tuple(places)
+
+    def find_operand(self, operand: str) -> tuple[str, ...]:
+        graph = self._loaded.pnnx
+        if graph is None:
+            return ()
+        for (_, name), at in self._rows[PNNX_PARAM].items():
+            if operand in graph.graph[at].outputs or name == operand.partition("_")[0]:
+                return (self._place(PNNX_PARAM, at),)
+        return ()
+
+    def find_kind(self, kind: str) -> tuple[str, tuple[str, ...]]:
+        """The operator that pnnx calls so, and where; without a name if there are several.
+
+        pnnx numbers the layers that it makes for ncnn by kind: `norm_0`, `norm_1`.
+        """
+        numbered = re.compile(rf"{re.escape(kind)}_\d+")
+        plain = kind.replace("_", "").lower()
+        found: dict[str, list[tuple[str, int]]] = {}
+        for (type_, name), at in self._rows.get(NCNN_PARAM, {}).items():
+            if numbered.fullmatch(name):
+                found.setdefault(NCNN_PARAM, []).append((name, at))
+        for (type_, name), at in self._rows.get(PNNX_PARAM, {}).items():
+            if type_.rpartition(".")[2].replace("_", "").lower() == plain:
+                found.setdefault(PNNX_PARAM, []).append((name, at))
+        places = []
+        for role, rows in found.items():
+            for _, at in rows[:_MOST_PLACES]:
+                places.append(self._place(role, at))
+                places += self._find_statement(at) if role == PNNX_PARAM else []
+        exact = [rows[0][0] for rows in found.values() if len(rows) == 1]
+        return (exact[-1] if exact else ""), tuple(places)
+
+    def _find_statement(self, row: int) -> list[str]:
+        python, graph = self._loaded.python, self._loaded.pnnx
+        if python is None or graph is None or not graph.graph[row].outputs:
+            return []
+        start = re.compile(rf"\s*v_{re.escape(graph.graph[row].outputs[0])}\b[^=]*= ")
+        lines = (at for at, line in enumerate(python.lines, 1) if start.match(line))
+        return [f"{Path(python.path).name}:{at}" for at in lines][:1]
+
+    def _place(self, role: str, row: int) -> str:
+        return f"{self._loaded.files[role].name}:{row + 1}"
+
+
+def _index(graph: ParamGraph) -> dict[tuple[str, str], int]:
+    file = graph.file
+    return {
+        (row[0], row[1]): at
+        for at, row in enumerate(file.rows[file.first_row :], file.first_row)
+        if len(row) > 1
+    }
