@@ -139,7 +139,7 @@ def _list_operators() -> str:
     rows = []
     for operator, rule in sorted(operator_rules().items(), key=lambda item: (item[1].code, item[0])):
         python, ncnn, refusals, releases = (found[operator][key] for key in ("py", "ncnn", "no", "release"))
-        span = f"{min(releases)} to {max(releases)}" if releases else "none"
+        span = " to ".join(sorted({min(releases), max(releases)})) if releases else "none"
         texts = (_code(python), _code(ncnn), "; ".join(refusals) or "-")
         rows.append((rule.code, f"`{operator}`", *texts, span))
     head = "| code | pnnx leaves | Python gets | ncnn gets | refused for ncnn, tried | pnnx, tried |"

@@ -1,6 +1,6 @@
 """Fuzz run: mutates real conversions and holds `check` and `fix` to what they promise.
 
-    python tests/fuzz.py [N] [SEED] [--load-check] [--only INDEX] [--keep DIRECTORY]
+    python -m tests.fuzz [N] [SEED] [--load-check] [--only INDEX] [--keep DIRECTORY]
 
 Promises: no exception; `check` writes nothing; where a conversion has a problem, no byte of it
 changes; what changes is what the report says, nothing else; no hidden file stays behind; `fix`
@@ -22,15 +22,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
+from pnnxfix.options import Options
+from pnnxfix.pipeline.run import check_paths, fix_paths
+from pnnxfix.report import Report
 
-from pnnxfix.options import Options  # noqa: E402
-from pnnxfix.pipeline.run import check_paths, fix_paths  # noqa: E402
-from pnnxfix.report import Report  # noqa: E402
-
-FIXTURES = ROOT / "fixtures"
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 LONGEST = 10.0  # seconds that one input may take, on a busy machine
 _SUFFIXES = (".param", ".bin", ".onnx", ".py", ".pt", ".log")
 _TEXT = (".param", ".py", ".log")
@@ -316,8 +312,8 @@ def main() -> int:
                 for name, data in outcome.files.items():
                     (home / name).write_bytes(data)
     print(
-        f"{1 if single else options.count} inputs, seed {options.seed}: {failed} failed, {repaired} repaired, "
-        f"{problems} with problems, slowest {slowest:.2f} s"
+        f"{1 if single else options.count} inputs, seed {options.seed}: {failed} failed, "
+        f"{repaired} repaired, {problems} with problems, slowest {slowest:.2f} s"
     )
     return 1 if failed else 0
 

@@ -29,9 +29,7 @@ Exit codes:
 @click.command("check", epilog=_EPILOG, add_help_option=False)
 @help_option
 @shared
-@click.pass_context
 def command(
-    ctx: click.Context,
     paths: tuple[Path, ...],
     config: Path | None,
     output_format: str,
@@ -53,5 +51,5 @@ def command(
     if options.logs:
         from pnnxfix.cli.explained import run_explained_check
 
-        return run_explained_check(paths, options, view, ctx.obj)
+        return run_explained_check(paths, options, view, click.get_current_context().obj)
     return run_check(paths, options, view)

@@ -19,8 +19,8 @@ COLORS = {"harmless": GREEN, "repaired": GREEN, "suspect": YELLOW, "fatal": RED}
 def run_explained_check(paths: Sequence[Path], options: Options, view: View, pipe: Path | None) -> int:
     """Check with explanations, show both, give the exit code. `pipe` is the copy of what came by a pipe.
 
-    In text they follow the findings; in the other formats `suspect` and `fatal` lines are findings and
-    the others notes.
+    Lines that are `suspect` or `fatal` are findings. In text the others follow the findings; in the
+    other formats they are notes.
     """
     explained: list[Explanation] = []
 
@@ -40,10 +40,10 @@ def run_explained_check(paths: Sequence[Path], options: Options, view: View, pip
         return report
 
     code = run_check(paths, options, view, check)
-    if view.output_format in ("full", "concise") and explained:
+    if view.output_format in ("full", "concise"):
+        others = [one for one in explained if not one.is_finding]
         paint = painter(sys.stdout, view.color)
-        text = "What pnnx printed:\n" if view.output_format == "full" else ""
-        write(sys.stdout, text + render_explanations(explained, paint, view.output_format == "full"))
+        write(sys.stdout, render_explanations(others, paint, view.output_format == "full"))
     return code
 
 

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 NO_BATCH = 233
 """pnnx's number for "no axis of this tensor is the batch": the blob keeps all axes."""
 
-_TENSOR = re.compile(r"^[ \t]*(\w+) = torch\.(?:rand|randn|randint|ones|zeros)\(([^\n]*)\)[ \t\r]*$", re.MULTILINE)
+_TENSOR = re.compile(
+    r"^[ \t]*(\w+) = torch\.(?:rand|randn|randint|ones|zeros)\(([^\n]*)\)[ \t\r]*$", re.MULTILINE
+)
 _INPUT = re.compile(r'ex\.input\("([^"\n]{1,255})", ncnn\.Mat\((\w+)([^\n]*)\)')
 _OUTPUT = re.compile(r"out\.append\(torch\.from_numpy\(([^\n]*)\)")
 _BATCH_INDEX = re.compile(r"batch_index=(-?\d{1,4})")

@@ -17,6 +17,7 @@ from pnnxfix.report import ConversionReport, Finding, Problem, Report
 from pnnxfix.rules.console import (
     BatchAxisGuess,
     ConsoleRule,
+    CutInteger,
     DiedInOperator,
     DiedInside,
     DroppedParameter,
@@ -27,6 +28,7 @@ from pnnxfix.rules.console import (
     Verdict,
 )
 
+_OPEN_ENDS = (str((1 << 63) - 1), str(-(1 << 63)))
 _MOST_PLACES = 3
 # Why a run ended early is told by these already.
 _ENDS = (InputMismatch, UnreadableModel, DiedInOperator)
@@ -62,6 +64,10 @@ def check_explained(paths: Sequence[Path], options: Options) -> tuple[Report, li
     """
     report = check_paths(paths, options)
     conversions, _, _ = find_conversions(paths, options.exclude)
+    if not conversions and options.logs:
+        # A run that died may have left nothing but its log.
+        conversions = [Conversion(options.logs[0].parent / "model")]
+        report.conversions.append(ConversionReport(conversions[0].stem))
     explanations: list[Explanation] = []
     for path in options.logs:
         try:
@@ -77,31 +83,48 @@ def check_explained(paths: Sequence[Path], options: Options) -> tuple[Report, li
 
 
 def _explain_beside(log: Log, conversions: list[Conversion], report: Report) -> list[Explanation]:
-    own = [conversion for conversion in conversions if _is_of(log, conversion)]
     found: list[Explanation] = []
-    for conversion in own:
+    reason = f"it is of {Path(log.paths.get('ncnnparam', '?')).name}, and that is not here"
+    for conversion in conversions:
+        if conversion.files and not _names_any_of(log, conversion):
+            continue
+        loaded = LoadedConversion(conversion)
+        reason = _find_other_inputs(log, loaded)
+        if reason:
+            continue
         at = next(one for one in report.conversions if one.stem == conversion.stem)
-        explained = list(explain(log, LoadedConversion(conversion), at.findings))
+        explained = list(explain(log, loaded, at.findings))
         add_findings(at, explained)
         found += explained
-    if not own and report.conversions:
-        other = _other_model(log, conversions)
+    if not found and reason and report.conversions:
+        message = f"this log is of another conversion: {reason}"
+        other = Explanation(log.path, max(log.first, 1), 1, OtherModel, "fatal", message, OtherModel.cure)
         report.conversions[0].findings.append(_to_finding(other))
         found.append(other)
     return found
 
 
-def _is_of(log: Log, conversion: Conversion) -> bool:
+def _names_any_of(log: Log, conversion: Conversion) -> bool:
     named = {Path(path).name for path in log.paths.values()}
     # The files of a run that died may all be missing; its stem is known all the same.
     stems = {name.removesuffix(".pnnx.param") for name in named}
     return any(path.name in named for path in conversion.files.values()) or conversion.stem.name in stems
 
 
-def _other_model(log: Log, conversions: list[Conversion]) -> Explanation:
-    theirs = Path(log.paths.get("ncnnparam", "?")).name
-    message = f"this log is of {theirs}, which is not {conversions[0].stem.name if conversions else 'here'}"
-    return Explanation(log.path, max(log.first, 1), 1, OtherModel, "fatal", message, OtherModel.cure)
+def _find_other_inputs(log: Log, loaded: LoadedConversion) -> str:
+    """How the inputs of the log and of the graph differ, "" where they do not or it is not known.
+
+    Many models are called `model`: names alone do not tell one log from another.
+    """
+    if loaded.pnnx is None or not log.inputshape:
+        return ""
+    file = loaded.pnnx.file
+    rows = (row for row in file.rows[file.first_row :] if row and row[0] == "pnnx.Input")
+    shapes = ",".join(word.partition("=")[2] for row in rows for word in row if word.startswith("#"))
+    theirs = shapes.replace("(", "[").replace(")", "]")
+    if not theirs or "?" in theirs or theirs == log.inputshape:
+        return ""
+    return f"its inputs are {log.inputshape}, and {Path(file.path).name} has {theirs}"
 
 
 def add_findings(report: ConversionReport, explanations: Sequence[Explanation]) -> None:
@@ -140,7 +163,8 @@ def explain(log: Log, loaded: LoadedConversion, findings: Sequence[Finding]) -> 
 def _explain_group(log: Log, group: Group, ties: _Ties) -> Explanation:
     rule, verdict, help_text = group.rule, group.rule.verdict, group.rule.cure
     message = f"`{group.text}`: {rule.meaning}"
-    operator, places = "", ()
+    operator = ""
+    places: tuple[str, ...] = ()
     if rule is DroppedParameter:
         verdict, help_text = ties.judge_dropped(group.match)
         operator = group.match["name"]
@@ -156,6 +180,9 @@ def _explain_group(log: Log, group: Group, ties: _Ties) -> Explanation:
         if log.code:
             message += f" in `{log.code}`"
         places = (log.source,) if log.source else ()
+    elif rule is CutInteger and group.match["value"] in _OPEN_ENDS:
+        verdict, message = "harmless", f"`{group.text}`: it is the open end of a slice"
+        help_text = ""
     elif rule is UnwrittenFile:
         operator = group.match.get("path", "")
     elif group.match.get("kind"):
@@ -227,11 +254,11 @@ class _Ties:
         numbered = re.compile(rf"{re.escape(kind)}_\d+")
         plain = kind.replace("_", "").lower()
         found: dict[str, list[tuple[str, int]]] = {}
-        for (type_, name), at in self._rows.get(NCNN_PARAM, {}).items():
+        for (_, name), at in self._rows.get(NCNN_PARAM, {}).items():
             if numbered.fullmatch(name):
                 found.setdefault(NCNN_PARAM, []).append((name, at))
-        for (type_, name), at in self._rows.get(PNNX_PARAM, {}).items():
-            if type_.rpartition(".")[2].replace("_", "").lower() == plain:
+        for (kind_, name), at in self._rows.get(PNNX_PARAM, {}).items():
+            if kind_.rpartition(".")[2].replace("_", "").lower() == plain:
                 found.setdefault(PNNX_PARAM, []).append((name, at))
         places = []
         for role, rows in found.items():

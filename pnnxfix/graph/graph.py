@@ -61,8 +61,10 @@ class Graph:
         "_cache",
         "_first",
         "_first_user",
+        "_given_out",
         "_more_users",
         "_names",
+        "_number",
         "_producer",
         "_rows",
         "duplicates",
@@ -80,6 +82,8 @@ class Graph:
         self._more_users: dict[str, list[int]] = {}
         self._cache: dict[int, Operator] = {}
         self._names: set[str] | None = None
+        self._given_out: set[str] = set()
+        self._number = 0
         self.duplicates: list[tuple[str, int]] = []
         self.early: list[tuple[str, int]] = []
         self.edits: dict[int, list[Operator]] = {}
@@ -224,24 +228,24 @@ class Graph:
             self._producer[name] = self._first - 1
 
     def fresh_operand(self, hint: str) -> str:
-        """A name that no operand has."""
-        return self._fresh(hint, self._producer)
+        """A name that no operand has and that has not been given out before."""
+        name = hint
+        while name in self._producer or name in self._given_out:
+            self._number += 1
+            name = f"{hint}_{self._number}"
+        self._given_out.add(name)
+        return name
 
     def fresh_name(self, hint: str) -> str:
         """A name that no operator has."""
         if self._names is None:
             self._names = {row[1] for row in self._rows[self._first :] if row}
             self._names.update(op.name for edit in self.edits.values() for op in edit)
-        name = self._fresh(hint, self._names)
+        name = hint
+        while name in self._names:
+            self._number += 1
+            name = f"{hint}_{self._number}"
         self._names.add(name)
-        return name
-
-    @staticmethod
-    def _fresh(hint: str, taken: dict[str, int] | set[str]) -> str:
-        name, number = hint, 0
-        while name in taken:
-            number += 1
-            name = f"{hint}_{number}"
         return name
 
     def _remove_user(self, operand: str, handle: int) -> None:

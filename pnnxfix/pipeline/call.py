@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pnnxfix.codecs.number import Number, read_exact, spell_for_python
 from pnnxfix.graph.graph import Operator
@@ -12,12 +12,10 @@ from pnnxfix.graph.splits import EXPRESSION, origin
 from pnnxfix.pipeline.leaks import Leak
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.values import Conflict, Spelling, Traced, read_given, read_spelling, settle
-from pnnxfix.rules.base import OperatorRule, Parameter, Refusal, Tensor
+from pnnxfix.rules.base import OperatorRule, Refusal, Tensor
 
 if TYPE_CHECKING:
     from pnnxfix.codecs.torchscript import TracedCode
-    from pnnxfix.pipeline.lowering_arguments import LoweringArguments
-    from pnnxfix.rules.lowering.builder import Builder
 
 _ANNOTATION = re.compile(r"(?:#(\d+)|@data)=\(([0-9?,]*)\)(\w+)\Z")
 _TENSOR_MAKERS = ("torch.", "F.", "nn.", "Tensor.", "pnnx.Input", "pnnx.Attribute", "torchvision.")
@@ -78,7 +76,6 @@ class LeakCall:
         self._traced = traced
         self._given = given
         self._scalars: dict[str, Number | Refusal] = {}
-        self._lowered: LoweringArguments | None = None
         self._kinds: dict[str, bool | Refusal] = {}
         self.conflict: Conflict | None = None
         self._pnnx = None if leak.pnnx is None or loaded.pnnx is None else loaded.pnnx.graph[leak.pnnx]
@@ -177,39 +174,6 @@ class LeakCall:
         if maker is None or maker.type != "pnnx.Attribute":
             return None
         return next((word for word in maker.rest if word.startswith("@data=")), None)
-
-    # for a lowering
-
-    def argument(self, parameter: Parameter, builder: Builder) -> Any:
-        from pnnxfix.pipeline.lowering_arguments import LoweringArguments
-
-        if self._pnnx is None:
-            return Refusal(
-                "what its inputs are is not in .ncnn.param", "keep model.pnnx.param beside the ncnn model"
-            )
-        if self._lowered is None:
-            self._lowered = LoweringArguments(self._loaded, self._pnnx, "::" in self._rule.operator)
-        index = self._rule.arguments.index(parameter.name)
-        value = self._lowered.get(parameter, index, builder)
-        if isinstance(value, Refusal) and self.is_tensor(parameter.name) is False:
-            number = self.scalar(parameter.name)  # TorchScript or the user may know it
-            return number if isinstance(number, Refusal) else number.value
-        return value
-
-    def result_blob(self, index: int) -> tuple[tuple[int, ...], tuple[int, ...]] | Refusal:
-        assert self._lowered is not None
-        return self._lowered.result(index)
-
-    def blob_of_argument(self, name: str) -> str:
-        """The blob of an argument as lowerings name it: `self`, or `tensors[1]` of a list."""
-        assert self._ncnn is not None
-        assert self._loaded.ncnn is not None
-        base, _, index = name.partition("[")
-        if not index:
-            return self.blob(base)
-        maker = self._loaded.ncnn.graph.maker(self.blob(base))
-        assert maker is not None
-        return maker.inputs[int(index[:-1])]
 
     # constants
 

@@ -91,9 +91,9 @@ def find_conversions(
     patterns = tuple(exclude)
     for path in paths:
         if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
-            before = len(found)
+            before, told = len(found), len(problems)
             _walk(path, patterns, found, problems, directories)
-            if len(found) == before and not problems and not _holds_any(path, found):
+            if len(found) == before and len(problems) == told and not _holds_any(path, found):
                 problems.append(
                     Problem(path, "no conversion here: no *.ncnn.param, *.pnnx.param or *_pnnx.py")
                 )
@@ -158,7 +158,7 @@ def _add_file(
         return
     stem = path.parent / known[0]
     directories.add(path.parent)
-    if stem in found:
+    if stem in found and path in found[stem].files.values():
         return
     try:
         names = sorted(os.listdir(path.parent))
@@ -167,8 +167,9 @@ def _add_file(
         return
     beside: dict[Path, Conversion] = {}
     _group(path.parent, names, beside, every=True)
-    if stem in beside:
-        found[stem] = beside[stem]
+    for own in (stem, stem.with_name(f"{stem.name}.param")):  # the latter: a model beside one of its name
+        if own in beside and path in beside[own].files.values():
+            found[own] = beside[own]
 
 
 def _group(directory: Path, names: list[str], found: dict[Path, Conversion], every: bool = False) -> None:

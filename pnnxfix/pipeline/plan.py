@@ -18,14 +18,17 @@ from pnnxfix.options import Options
 from pnnxfix.pipeline.call import LeakCall, TracedConstants
 from pnnxfix.pipeline.discovery import TORCHSCRIPT
 from pnnxfix.pipeline.findings import Place, find_places, make_finding
-from pnnxfix.pipeline.graph_edits import lower_row, replace_row
+from pnnxfix.pipeline.graph_edits import lower_row, lower_rows, replace_row
 from pnnxfix.pipeline.leaks import Leak, find_leaks
 from pnnxfix.pipeline.loaded import LoadedConversion
+from pnnxfix.pipeline.lowering import RegionLowerer, RegionLowering
 from pnnxfix.pipeline.operator_calls import OperatorCalls
+from pnnxfix.pipeline.regions import Regions
 from pnnxfix.pipeline.selection import Selection
 from pnnxfix.report import Finding, Problem
-from pnnxfix.rules.base import OperatorRule, Refusal, Rule
+from pnnxfix.rules.base import Lowering, OperatorRule, Refusal, Rule
 from pnnxfix.rules.leaks import BareSpecial, BareWord, LeakedOperator, UnknownLayer, UnknownOperator
+from pnnxfix.rules.lowering.family import Family
 from pnnxfix.rules.registry import operator_rules
 from pnnxfix.rules.schema_call import SchemaArguments, is_known
 
@@ -71,6 +74,7 @@ class LeakPlanner:
         self._order, self._positions = self._count()
         self._traced: dict[str, TracedConstants | None] = {}
         self._operator_calls = None if loaded.python is None else OperatorCalls(loaded.python)
+        self._regions: Regions | None = None
         self.plan = Plan()
 
     def run(self) -> Plan:
@@ -169,13 +173,15 @@ class LeakPlanner:
         places = find_places(self._loaded, leak)
         refused_by_ncnn = None
         if leak.ncnn is not None and self._loaded.ncnn is not None:
-            layers = blocked or rule.to_ncnn(call)
+            layers = blocked or self._lower(leak, rule, call)
             refused_by_ncnn = layers if isinstance(layers, Refusal) else None
             text = ""
             if not isinstance(layers, Refusal):
                 graph = self._loaded.ncnn.graph
-                added = lower_row(graph, leak.ncnn, layers, call.blob_of_argument, self._options.fuse)
-                self.plan.constants.extend(added)
+                if isinstance(layers, RegionLowering):
+                    self.plan.constants.extend(lower_rows(graph, layers))
+                else:
+                    lower_row(graph, leak.ncnn, layers, call.blob, self._options.fuse)
                 words = [" ".join((layer.type, *layer.parameters)) for layer in layers.layers]
                 text = " and ".join(words[:_MOST_LAYERS_SHOWN]) or "nothing: its input is its result"
                 if len(words) > _MOST_LAYERS_SHOWN:
@@ -200,6 +206,20 @@ class LeakPlanner:
                 replace_row(graph, leak.pnnx, new)
                 text = " ".join((new.type, *(word for word in new.rest if word[0] not in "#$")))
             self._report(leak, rule, "pnnx", places["pnnx"], new if isinstance(new, Refusal) else None, text)
+
+    def _lower(self, leak: Leak, rule: OperatorRule, call: LeakCall) -> Lowering | RegionLowering | Refusal:
+        if not isinstance(rule, Family):
+            return rule.to_ncnn(call)
+        if self._loaded.pnnx is None or leak.pnnx is None or leak.ncnn is None:
+            return Refusal(
+                "what its inputs are is not in .ncnn.param", "keep model.pnnx.param beside the ncnn model"
+            )
+        if self._regions is None:
+            self._regions = Regions(self._loaded, operator_rules())
+        region = self._regions.grow(self._loaded.pnnx.graph[leak.pnnx], leak.ncnn, rule)
+        if isinstance(region, Refusal):
+            return region
+        return RegionLowerer(self._loaded, self._regions, call.scalar).lower(region)
 
     def _report(
         self, leak: Leak, rule: OperatorRule, file: str, place: Place, refusal: Refusal | None, text: str

@@ -6,15 +6,12 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from pnnxfix.codecs.number import Number
 from pnnxfix.graph.blobs import UNKNOWN_BLOB, Blob
 from pnnxfix.graph.graph import Operator
 from pnnxfix.rules.cases import Case
-
-if TYPE_CHECKING:
-    from pnnxfix.rules.lowering.builder import Builder
 
 FLOAT_TYPES = frozenset({"f32", "f16", "bf16", "f64"})
 SECTIONS = ("What it finds", "Why it breaks", "Repair", "Limits", "Example", "Source")
@@ -113,12 +110,6 @@ class Call(Protocol):
 
     def operand(self, argument: str) -> str:
         """An argument's operand in the pnnx graph."""
-
-    def argument(self, parameter: Parameter, builder: Builder) -> Any:
-        """An argument for a lowering: a `Value` (a list of them for `Tensor[]`), or its constant."""
-
-    def result_blob(self, index: int) -> tuple[tuple[int, ...], tuple[int, ...]] | Refusal:
-        """Torch's shape of a result, and the sizes of the blob in which later layers expect it."""
 
     def annotation(self, argument: str) -> str | None:
         """An argument's `#operand=(shape)type` word, None where the graph has none."""

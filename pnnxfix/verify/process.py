@@ -44,7 +44,7 @@ class Child:
         self._limits = limits
         self._messages = tempfile.TemporaryFile()
         self._timed_out = False
-        self._started = False
+        self.runtime = ""
         self._process = subprocess.Popen(
             [sys.executable, str(_HERE / program), str(limits.memory)],
             stdin=subprocess.PIPE,
@@ -62,9 +62,8 @@ class Child:
         timer.daemon = True
         timer.start()
         try:
-            if not self._started:
-                self._read()
-                self._started = True
+            if not self.runtime:
+                self.runtime = self._read()["runtime"]
             return self._send({"do": do, **request})
         finally:
             timer.cancel()

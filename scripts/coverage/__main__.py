@@ -28,7 +28,8 @@ DOCUMENT = BUILD.parent / "docs" / "coverage.md"
 
 def main(arguments: list[str] | None = None) -> int:
     options = _read_options(arguments)
-    work = BUILD / "coverage"
+    progress = _Progress()
+    work = options.work.resolve()
     if options.corpus:
         corpus, release = options.corpus.resolve(), options.pnnx or "unknown: the corpus was given"
         source, work = f"Conversions that were given ({corpus.name})", work / "given" / corpus.name
@@ -39,19 +40,19 @@ def main(arguments: list[str] | None = None) -> int:
         release = pnnx.release
         work = work / f"{torch.__version__.partition('+')[0]}-{release}"
         source, corpus = "PyTorch's OpInfo database, one float32 sample each", work / "corpus"
-        fill_corpus(corpus, pnnx, options.only, options.jobs, _show)
+        fill_corpus(corpus, pnnx, options.only, options.jobs, progress)
     cases = find_cases(corpus, options.only)
     if not cases:
         raise SystemExit(f"{corpus} holds no finished conversion whose name matches {options.only!r}")
     records = {case.name: case.read_record() for case in cases}
     converted = [case for case in cases if not records[case.name].skipped]
 
-    before = judge_all(converted, options.jobs, _show)
+    before = judge_all(converted, options.jobs, progress)
     repair = repair_copy(converted, work / "repaired")
     # What kept every byte keeps its verdict.
     changed = [case for case in repair.cases if case.name in repair.changed]
     references = {name: verdicts.not_comparable for name, verdicts in before.items()}
-    after = before | judge_all(changed, options.jobs, _show, references)
+    after = before | judge_all(changed, options.jobs, progress, references)
 
     result = Result(source, find_versions(release), records, before, after, repair)
     is_whole = not options.only and not options.corpus
@@ -78,6 +79,9 @@ def _read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--pnnx", default="", metavar="RELEASE", help="default: the one that is installed")
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="judge conversions that exist already")
     parser.add_argument("--only", default="", metavar="REGEX", help="operators whose name matches")
+    parser.add_argument(
+        "--work", type=Path, default=BUILD / "coverage", metavar="DIR", help="default: build/coverage"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: 2)")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help=f"default: docs/{DOCUMENT.name} if all ran"
@@ -85,14 +89,16 @@ def _read_options(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-_last = 0.0
+class _Progress:
+    """A line on stderr every ten seconds, and at the end of each stage."""
 
+    def __init__(self) -> None:
+        self._shown = time.monotonic()
 
-def _show(stage: str, at: int, total: int) -> None:
-    global _last
-    if at == total or time.monotonic() - _last > 10:
-        _last = time.monotonic()
-        print(f"{stage}: {at} of {total}", file=sys.stderr, flush=True)
+    def __call__(self, stage: str, at: int, total: int) -> None:
+        if at == total or time.monotonic() - self._shown > 10:
+            self._shown = time.monotonic()
+            print(f"{stage}: {at} of {total}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ def _run_network(net: Any, script: str, inputs: Sequence[Any], want: Sequence[An
             if code != 0 or mat.dims == 0:
                 return Verdict("error", f"{name} cannot be extracted (code {code})")
             mine = mat.numpy(batch_index=axes.outputs.get(name, NO_BATCH)).copy()
-            if difference := _differ(mine, theirs):
+            if difference := differ_from_blob(mine, theirs):
                 return Verdict("wrong", f"{name} {difference}")
     return Verdict("ok")
 
@@ -177,8 +177,11 @@ def _to_array(tensor: Any) -> Any:
     return np.ascontiguousarray(tensor.to(narrow).numpy())
 
 
-def _differ(mine: Any, want: Any) -> str:
-    """Blobs have no 0-dim shape and no leading ones, so axes of size one do not count."""
+def differ_from_blob(mine: Any, want: Any) -> str:
+    """What differs in an ncnn output, "" where nothing does; axes of size one do not count.
+
+    Blobs have no 0-dim shape, and pnnx drops axes of one.
+    """
     theirs = to_real(want).squeeze()
     got = torch.from_numpy(mine).squeeze()
     if got.shape != theirs.shape:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pnnxfix
 from pnnxfix.report import ConversionReport
+from pnnxfix.rules.leaks import LeakedExpression
 from scripts.coverage.corpus import Case, digest
+
+LEAKED_EXPRESSION = LeakedExpression.code
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +67,20 @@ def repair_copy(cases: Sequence[Case], target: Path) -> Repair:
 
 
 def _read(conversion: ConversionReport) -> Left:
+    folder = conversion.stem.parent
     # A problem stops the repair of the whole conversion, so it is the reason in every file.
-    problems = [_tidy(problem.message, conversion.stem.parent) for problem in conversion.problems]
-    reasons: dict[bool, list[str]] = {True: list(problems), False: list(problems)}
+    problems = [_tidy(problem.message, folder) for problem in conversion.problems]
+    python, ncnn = list(problems), list(problems)
     for finding in conversion.findings:
-        text = f"{finding.code} {finding.operator or finding.name}: {finding.refusal}"
-        if finding.path.suffix == ".py" or finding.path.name.endswith(".ncnn.param"):
-            reasons[finding.path.suffix == ".py"].append(_tidy(text, conversion.stem.parent))
-    return Left(tuple(dict.fromkeys(reasons[True])), tuple(dict.fromkeys(reasons[False])))
+        # An Expression stays because of the operator that reads it, which has a finding of its own.
+        if finding.code == LEAKED_EXPRESSION:
+            continue
+        reason = _tidy(f"{finding.code} {finding.message}: {finding.refusal}", folder)
+        if finding.path.name.endswith("_pnnx.py"):
+            python.append(reason)
+        elif finding.path.name.endswith(".ncnn.param"):
+            ncnn.append(reason)
+    return Left(tuple(dict.fromkeys(python)), tuple(dict.fromkeys(ncnn)))
 
 
 def _tidy(text: str, folder: Path) -> str:

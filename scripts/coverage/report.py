@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,15 +78,15 @@ def find_versions(pnnx: str) -> dict[str, str]:
 
     import pnnxfix
 
-    cpu = Path("/proc/cpuinfo")
-    models = [line.partition(":")[2].strip() for line in cpu.read_text().splitlines() if "model name" in line]
+    cpus = Path("/proc/cpuinfo").read_text() if sys.platform == "linux" else ""
+    models = re.findall(r"^model name\s*: *(.*)$", cpus, re.MULTILINE) or [platform.processor()]
     return {
         "pnnxfix": pnnxfix.__version__,
         "pnnx": pnnx,
         "ncnn": version("ncnn"),
         "torch": version("torch"),
         "Python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {len(models)} x {models[0]}",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} x {models[0]}",
     }
 
 
@@ -92,8 +95,8 @@ def write_report(result: Result) -> str:
     parts = [
         "# Operator by operator",
         "Written by `make coverage`; do not edit. Each operator of PyTorch's OpInfo database is traced with "
-        "one sample, converted by pnnx, judged, repaired by `pnnxfix fix`, and judged again. Every verdict is "
-        "a run against PyTorch's own outputs: "
+        "one sample, converted by pnnx, judged, repaired by `pnnxfix fix`, and judged again. Every verdict "
+        "is a run against PyTorch's own outputs: "
         f"Python within {_spell(PYTHON_TOLERANCE)}, ncnn within {_spell(NCNN_TOLERANCE)}.",
         _table(("", ""), [(f"**{name}**", text) for name, text in result.versions.items()]),
         "## Summary",

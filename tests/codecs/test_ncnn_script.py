@@ -32,14 +32,18 @@ NEW = """    in0 = torch.rand(1, 3, 8, 8, dtype=torch.float)
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["lf", "crlf"])
 def test_both_forms(end: str) -> None:
     image = ScriptInput((1, 3, 8, 8), "float", 0)
-    assert read_ncnn_script(NEW.replace("\n", end)) == NcnnScript({"in0": image}, {"out0": 0, "out1": NO_BATCH})
+    assert read_ncnn_script(NEW.replace("\n", end)) == NcnnScript(
+        {"in0": image}, {"out0": 0, "out1": NO_BATCH}
+    )
     old = read_ncnn_script(OLD.replace("\n", end))
     assert old.inputs["in0"] == image
     assert (old.inputs["in1"].dtype, old.inputs["in1"].batch_axis) == ("long", NO_BATCH)
     assert old.outputs == {"out0": 0, "out1": NO_BATCH}
 
 
-@pytest.mark.parametrize("path", sorted(FIXTURES.rglob("*_ncnn.py")), ids=lambda p: str(p.relative_to(FIXTURES)))
+@pytest.mark.parametrize(
+    "path", sorted(FIXTURES.rglob("*_ncnn.py")), ids=lambda p: str(p.relative_to(FIXTURES))
+)
 def test_fixture_names_the_inputs_of_its_graph(path: Path) -> None:
     script = read_ncnn_script(path.read_text())
     param = path.with_name(path.name.replace("_ncnn.py", ".ncnn.param"))
@@ -50,7 +54,7 @@ def test_fixture_names_the_inputs_of_its_graph(path: Path) -> None:
     assert all(given.shape and given.batch_axis in (0, 1, NO_BATCH) for given in script.inputs.values())
 
 
-@given(st.text("in0=torch.rand(,)\u00b2\u0663squeez ex.\"\n#", max_size=200))
+@given(st.text('in0=torch.rand(,)\u00b2\u0663squeez ex."\n#', max_size=200))
 def test_any_text_is_read(text: str) -> None:
     read_ncnn_script(text)
     read_ncnn_script(OLD + text + NEW)
@@ -63,8 +67,14 @@ def test_odd_digits_are_no_sizes() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["\n" * 500_000, " " * 500_000, 'ex.input("a", ncnn.Mat(b' * 50_000, "x = torch.rand(" + ")" * 200_000 + "x"]
-    + ["out.append(torch.from_numpy(" * 50_000, "a = torch.rand(" * 50_000],
+    [
+        "\n" * 500000,
+        " " * 500000,
+        'ex.input("a", ncnn.Mat(b' * 50000,
+        "x = torch.rand(" + ")" * 200000 + "x",
+        "out.append(torch.from_numpy(" * 50000,
+        "a = torch.rand(" * 50000,
+    ],
     ids=range(6),
 )
 def test_long_texts_cost_their_length(text: str) -> None:

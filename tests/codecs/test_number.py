@@ -233,15 +233,41 @@ def test_special_values(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ".", "-", "e5", "1e", "0x10", "1_000", "True", "None", "1.2.3", "--1", "\u0663", "1 2", "1,", "infinity"]
-    + ["9" * 200, "1e99999", "1." + "0" * 100, "@0", "1j", "NaN", "\n", "1\n2", "1.5f"],
+    [
+        "",
+        ".",
+        "-",
+        "e5",
+        "1e",
+        "0x10",
+        "1_000",
+        "True",
+        "None",
+        "1.2.3",
+        "--1",
+        "٣",
+        "1 2",
+        "1,",
+        "infinity",
+        "9" * 200,
+        "1e99999",
+        "1." + "0" * 100,
+        "@0",
+        "1j",
+        "NaN",
+        "\n",
+        "1\n2",
+        "1.5f",
+    ],
 )
 def test_no_number(text: str) -> None:
     assert read_exact(text) is None
     assert read_printed(text) is None
 
 
-@pytest.mark.parametrize("text", ["1e9999", "-1e400", "1e309", "9" * 60 + ".0e300", "1e-9999", "0e9999", "-0.0"])
+@pytest.mark.parametrize(
+    "text", ["1e9999", "-1e400", "1e309", "9" * 60 + ".0e300", "1e-9999", "0e9999", "-0.0"]
+)
 def test_extremes_are_read_without_an_error(text: str) -> None:
     for number in (read_exact(text), read_printed(text)):
         assert number is not None

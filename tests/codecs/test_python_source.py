@@ -75,7 +75,12 @@ def test_no_leaked_call(statement: str) -> None:
         ("v_2 = aten::clamp_min(v_0, v_1)", "aten::clamp_min", ("v_2",), ("v_0", "v_1")),
         ("v_4, v_5 = aten::var_mean(v_0)", "aten::var_mean", ("v_4", "v_5"), ("v_0",)),
         ("v_4,v_5 = aten::var_mean()", "aten::var_mean", ("v_4", "v_5"), ()),
-        ("v_2 = a::b::c(v_0[::2], [v_1, 'x,)'], f(1, 2))", "a::b::c", ("v_2",), ("v_0[::2]", "[v_1, 'x,)']", "f(1, 2)")),
+        (
+            "v_2 = a::b::c(v_0[::2], [v_1, 'x,)'], f(1, 2))",
+            "a::b::c",
+            ("v_2",),
+            ("v_0[::2]", "[v_1, 'x,)']", "f(1, 2)"),
+        ),
         ("v_2 = aten::f(v_0)   # aten::g(", "aten::f", ("v_2",), ("v_0",)),
         ("v_2 = aten::f( v_0 ,v_1 )\t", "aten::f", ("v_2",), ("v_0", "v_1")),
     ],
@@ -108,7 +113,9 @@ COMMENT = st.sampled_from(["", "  # note", " # aten::f(v_0)", "   ", " # é, \u4
 INDENT = st.sampled_from(["        ", "\t", "  \t", ""])
 TARGETS = st.sampled_from(["v_2", "v_2, v_3", "v_2,v_3", "out"])
 ARGUMENTS = st.lists(
-    st.sampled_from(["v_0", "v_1", "[v_0, 1]", "'(,)'", "f(v_0, k=(1, 2))", "v_0[::2, 1:]", "-1.5e-3", "{'a': 1}"]),
+    st.sampled_from(
+        ["v_0", "v_1", "[v_0, 1]", "'(,)'", "f(v_0, k=(1, 2))", "v_0[::2, 1:]", "-1.5e-3", "{'a': 1}"]
+    ),
     max_size=5,
 )
 
@@ -132,8 +139,14 @@ def test_rewriting_a_value_keeps_its_comment(value: str) -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["v_2 = aten::f(v_0, v_1 +)", "v_2 = aten::f(aten::g(v_0), v_1)", "class = aten::f(v_0)", "v_2 = aten::f(0x)"]
-    + ["v_2 = aten::f(v_0, 'a\\')", *(f"v_2 = aten::f({'[' * n}{']' * n})" for n in (600, 3000, 40_000))],
+    [
+        "v_2 = aten::f(v_0, v_1 +)",
+        "v_2 = aten::f(aten::g(v_0), v_1)",
+        "class = aten::f(v_0)",
+        "v_2 = aten::f(0x)",
+        "v_2 = aten::f(v_0, 'a\\')",
+        *(f"v_2 = aten::f({'[' * n}{']' * n})" for n in (600, 3000, 40000)),
+    ],
 )
 def test_statement_that_is_no_python_either_way_is_refused_with_its_line(statement: str) -> None:
     file = source("v_1 = 0", statement)
@@ -152,9 +165,7 @@ def test_edits_keep_all_other_bytes(end: str) -> None:
     file.replace_call(call, "torch.clamp_min(v_0, 0)")
     file.replace_value(file.constants["v_5"].line, "float('inf')")
     file.remove(file.constants["v_1"].line)
-    expected = source(
-        "v_5 = float('inf') # é", "v_2 = torch.clamp_min(v_0, 0)  # keep", "v_3 = v_0", end=end
-    )
+    expected = source("v_5 = float('inf') # é", "v_2 = torch.clamp_min(v_0, 0)  # keep", "v_3 = v_0", end=end)
     assert file.dump() == expected.data
 
 
@@ -205,7 +216,9 @@ def test_arguments(text: str, expected: tuple[str, ...] | None) -> None:
 # generated files, and what may stand in their place
 
 
-@pytest.mark.parametrize("path", sorted(FIXTURES.rglob("*_pnnx.py")), ids=lambda p: str(p.relative_to(FIXTURES)))
+@pytest.mark.parametrize(
+    "path", sorted(FIXTURES.rglob("*_pnnx.py")), ids=lambda p: str(p.relative_to(FIXTURES))
+)
 def test_fixture_is_read_and_written_alike(path: Path) -> None:
     data = path.read_bytes()
     file = PythonFile(data, str(path))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pnnxfix.graph.graph import Operator
-from pnnxfix.rules.base import Call, Layer, OperatorRule, Refusal
+from pnnxfix.rules.base import Call, Layer, Lowering, OperatorRule, Refusal
 from pnnxfix.rules.operators.clamp import ClampMax, ClampMin, ClampTensor
 from tests.helpers.conversions import find_stored, fix_folder
 from tests.helpers.graphs import assert_same_graph
@@ -90,9 +90,9 @@ def test_wrong_lowering_gives_other_numbers(
 ) -> None:
     right = rule.to_ncnn
 
-    def bent(self: OperatorRule, call: Call) -> Layers | Refusal:
-        layers = right(self, call)
-        return layers if isinstance(layers, Refusal) else change(layers)
+    def bent(self: OperatorRule, call: Call) -> Lowering | Refusal:
+        lowering = right(self, call)
+        return lowering if isinstance(lowering, Refusal) else Lowering.chain(change(lowering.layers))
 
     monkeypatch.setattr(rule, "to_ncnn", bent)
     stored = find_stored("20261020", case)

@@ -19,7 +19,7 @@ FITTING = [stored for stored in RUNNABLE if stored.case.id != TOO_MANY_AXES]
 
 _FOLDER = os.environ.get("PNNXFIX_NCNN_RELEASES", "")
 WHEELS = sorted(path for path in Path(_FOLDER).iterdir() if path.is_dir()) if _FOLDER else []
-"""Unpacked wheels of ncnn, one folder each."""
+"""Unpacked wheels of ncnn, one folder each; without any, their tests are skipped."""
 
 
 @pytest.mark.parametrize("stored", FITTING, ids=lambda stored: stored.id)
@@ -42,8 +42,7 @@ def run_wheel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     child.close()
 
 
-@pytest.mark.skipif(not WHEELS, reason="PNNXFIX_NCNN_RELEASES names no folder of unpacked ncnn wheels")
-@pytest.mark.parametrize("stored", FITTING, ids=lambda stored: stored.id)
+@pytest.mark.parametrize("stored", FITTING if WHEELS else [], ids=lambda stored: stored.id)
 def test_other_releases_of_ncnn_give_the_same_numbers(stored: Stored, base: Path, run_wheel: Run) -> None:
     repaired = repair(stored, base)
     prove_ncnn(stored, run_wheel(repaired.folder, stored.stem))

@@ -11,12 +11,9 @@ from tests.helpers.conversions import LEAKED, Stored, repair
 from tests.helpers.proof import prove_torch
 from tests.numeric.conftest import Run
 
-# Beside a leaked operator that stays, the file is still no Python.
-RUNNABLE = [stored for stored in LEAKED if not stored.stranger]
-
 
 @pytest.mark.parametrize("style", ["operator", "clamp"])
-@pytest.mark.parametrize("stored", RUNNABLE, ids=lambda stored: stored.id)
+@pytest.mark.parametrize("stored", LEAKED, ids=lambda stored: stored.id)
 def test_repaired_python_gives_the_numbers_of_the_network(
     stored: Stored, style: Style, base: Path, run_torch: Run
 ) -> None:

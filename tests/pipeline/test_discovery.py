@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from pnnxfix.pipeline.discovery import classify, find_conversions
 
-ALL = ("m.pnnx.param", "m.pnnx.bin", "m_pnnx.py", "m.pnnx.onnx", "m.ncnn.param", "m.ncnn.bin", "m_ncnn.py", "m.pt")
+ALL = (
+    "m.pnnx.param",
+    "m.pnnx.bin",
+    "m_pnnx.py",
+    "m.pnnx.onnx",
+    "m.ncnn.param",
+    "m.ncnn.bin",
+    "m_ncnn.py",
+    "m.pt",
+)
 
 
 def make(home: Path, *names: str) -> Path:
@@ -27,8 +36,22 @@ def stems(*paths: Path, exclude: tuple[str, ...] = ()) -> list[str]:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".param", ".ncnn.param", "_pnnx.py", "pnnx.py", "a.bin", "a.onnx", "a.py", "a.paramx", "debug.param"]
-    + ["debug2.param", "a.pnnx.bin", "a.NCNN.PARAM.txt", "param", "a.param.bak"],
+    [
+        "",
+        ".param",
+        "_pnnx.py",
+        "pnnx.py",
+        "a.bin",
+        "a.onnx",
+        "a.py",
+        "a.paramx",
+        "debug.param",
+        "debug2.param",
+        "a.pnnx.bin",
+        "a.NCNN.PARAM.txt",
+        "param",
+        "a.param.bak",
+    ],
 )
 def test_no_file_of_a_conversion(name: str) -> None:
     assert classify(name) is None
@@ -88,7 +111,9 @@ def test_several_in_one_directory_and_below(tmp_path: Path) -> None:
     assert directories == {tmp_path, tmp_path / "sub", tmp_path / "sub" / "deep"}
 
 
-@pytest.mark.parametrize("place", [".git", ".venv", "venv", "node_modules", "__pycache__", "site-packages", "mine"])
+@pytest.mark.parametrize(
+    "place", [".git", ".venv", "venv", "node_modules", "__pycache__", "site-packages", "mine"]
+)
 def test_environments_and_caches_are_passed_over(tmp_path: Path, place: str) -> None:
     make(tmp_path, "a.ncnn.param", f"{place}/b.ncnn.param")
     if place == "mine":

@@ -26,7 +26,9 @@ def exact(text: str) -> Number:
 
 
 def traced(value: str | None, *possible: str) -> Traced:
-    return Traced("model.pt", exact(value) if value else None, tuple(map(exact, possible)) if possible else None)
+    return Traced(
+        "model.pt", exact(value) if value else None, tuple(map(exact, possible)) if possible else None
+    )
 
 
 @pytest.mark.parametrize(

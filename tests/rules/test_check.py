@@ -12,7 +12,8 @@ from pnnxfix.options import Options
 from pnnxfix.pipeline.run import check_paths
 from tests.helpers.conversions import FAMILY, LEAKED, STORED, Stored, snapshot
 
-EXPRESSION, UNKNOWN_LAYER, UNKNOWN_OPERATOR, BARE_SPECIAL = "PNX201", "PNX900", "PNX901", "PNX202"
+EXPRESSION, UNKNOWN_LAYER, LEAKED_CALL, BARE_SPECIAL = "PNX201", "PNX900", "PNX110", "PNX202"
+LOWERED = {**FAMILY, "aten::frac": "PNX121"}
 Found = set[tuple[str, int, int, str]]
 """Ending of the file name, line, column and code."""
 
@@ -26,7 +27,7 @@ def find_leaks(stored: Stored) -> Found:
         if kind == "pnnx.Expression":
             found.add((".ncnn.param", line, 1, EXPRESSION))
         elif kind not in known:
-            found.add((".ncnn.param", line, 1, FAMILY.get(kind, UNKNOWN_LAYER)))
+            found.add((".ncnn.param", line, 1, LOWERED.get(kind, UNKNOWN_LAYER)))
     for line, row in enumerate(stored.text(".pnnx.param").splitlines()[2:], 3):
         kind = row.split()[0]
         # torch.clamp is what pnnx writes there itself.
@@ -34,7 +35,7 @@ def find_leaks(stored: Stored) -> Found:
             found.add((".pnnx.param", line, 1, FAMILY[kind]))
     for line, statement in enumerate(stored.text("_pnnx.py").splitlines(), 1):
         if call := re.search(r" = (\w+::\w+)\(", statement):
-            found.add(("_pnnx.py", line, call.start(1) + 1, FAMILY.get(call[1], UNKNOWN_OPERATOR)))
+            found.add(("_pnnx.py", line, call.start(1) + 1, FAMILY.get(call[1], LEAKED_CALL)))
         elif value := re.search(r" = ([+-]?(?:inf|nan)(\.0)?)$", statement):
             found.add(("_pnnx.py", line, value.start(1) + 1, BARE_SPECIAL))
     return found

@@ -17,6 +17,7 @@ from tests.helpers.conversions import (
     REFUSED,
     REPAIRED,
     STORED,
+    STRANGERS,
     Stored,
     fix_folder,
     repair,
@@ -33,9 +34,11 @@ by_any_id = pytest.mark.parametrize("stored", STORED, ids=lambda stored: stored.
 
 
 def leaked_rows(stored: Stored, suffix: str) -> list[Row]:
-    """The rows of the clamp family that are to be repaired in a graph."""
-    is_leak = FAMILY if suffix == ".ncnn.param" else {kind for kind in FAMILY if "::" in kind}
-    return [row for row in parse_rows(stored.text(suffix)) if row.type in is_leak]
+    """The rows that are to be repaired in a graph."""
+    rows = parse_rows(stored.text(suffix))
+    if suffix == ".pnnx.param":
+        return [row for row in rows if row.type in FAMILY and "::" in row.type]
+    return [row for row in rows if row.type in FAMILY or ("::" in row.type and row.type not in STRANGERS)]
 
 
 def assert_kept(before: Iterable[str], after: Iterable[str]) -> None:
@@ -109,8 +112,10 @@ def test_every_other_row_of_the_ncnn_graph_keeps_its_bytes(stored: Stored, base:
     kept = [line for line, row in zip(before[2:], rows, strict=True) if row.name not in may_change]
     assert_kept([before[0], *kept], after)
     for line in set(after[2:]) - set(before):
-        name = parse_row(line).name
-        assert name in may_change or name.rpartition("_")[0] in touched
+        row = parse_row(line)
+        is_own = row.name in may_change or row.name.rpartition("_")[0] in touched
+        # A lowering that reads an input twice needs a Split of its own.
+        assert is_own or row.type == "Split"
         assert line == render_row(line)
 
 
@@ -136,15 +141,14 @@ def test_every_other_row_of_the_pnnx_graph_keeps_its_bytes(stored: Stored, base:
 def test_every_other_line_of_the_code_keeps_its_bytes(stored: Stored, base: Path) -> None:
     before = stored.text("_pnnx.py").splitlines(keepends=True)
     after = repair(stored, base).text("_pnnx.py").splitlines(keepends=True)
-    call = re.compile(r"^(\s+v_\d+ = )aten::clamp_(?:min|max)\(v_\d+, (v_\d+)\)$")
-    calls = [match for line in before if (match := call.match(line.rstrip("\n")))]
-    constants = {match[2] for match in calls}
-    constant = re.compile(r"^\s+(v_\d+) = [-+\w.]+$")
+    call = re.compile(r"^(\s+v_\d+(?:, v_\d+)* = )aten::\w+\((.*)\)\n$")
+    calls = [match for line in before if (match := call.match(line))]
+    constants = {word for match in calls for word in match[2].split(", ")}
+    constant = re.compile(r"^\s+(v_\d+) = [-+\w.]+\n$")
     kept = [
         line
         for line in before
-        if not call.match(line.rstrip("\n"))
-        and not ((match := constant.match(line.rstrip("\n"))) and match[1] in constants)
+        if not call.match(line) and not ((match := constant.match(line)) and match[1] in constants)
     ]
     assert_kept(kept, after)
     new = [line for line in after if line not in set(before)]
@@ -185,10 +189,8 @@ def test_another_leaked_operator_is_reported_and_left(stored: Stored, base: Path
     row = next(r for r in parse_rows(stored.text(".ncnn.param")) if r.type == stored.stranger)
     left = next(r for r in parse_rows(repaired.text(".ncnn.param")) if r.type == stored.stranger)
     assert (left.name, left.outputs, left.words) == (row.name, row.outputs, row.words)
-    found = {(f.path.suffix, f.code) for f in repaired.report.findings if stored.stranger in f.message}
-    assert found == {(".param", "PNX900"), (".py", "PNX901")}
-    statement = re.compile(rf"^.*{stored.stranger}\(.*$", re.MULTILINE)
-    assert statement.findall(repaired.text("_pnnx.py")) == statement.findall(stored.text("_pnnx.py"))
+    found = [(f.path.name, f.code) for f in repaired.report.findings if stored.stranger in f.message]
+    assert found == [(f"{stored.stem}.ncnn.param", "PNX900")]
 
 
 @by_any_id
@@ -201,11 +203,7 @@ def test_graphs_are_sound(stored: Stored, base: Path) -> None:
 
 @pytest.mark.parametrize("stored", LEAKED, ids=lambda stored: stored.id)
 def test_code_compiles(stored: Stored, base: Path) -> None:
-    if stored.stranger:
-        with pytest.raises(SyntaxError):
-            compile(repair(stored, base).text("_pnnx.py"), "model_pnnx.py", "exec")
-    else:
-        compile(repair(stored, base).text("_pnnx.py"), "model_pnnx.py", "exec")
+    compile(repair(stored, base).text("_pnnx.py"), "model_pnnx.py", "exec")
 
 
 @pytest.mark.parametrize("stored", LEAKED, ids=lambda stored: stored.id)

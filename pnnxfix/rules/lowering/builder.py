@@ -104,11 +104,16 @@ class Value:
 
 
 class Builder:
-    """Collects the layers of one lowering. `constants` are the tensors that MemoryData layers hold."""
+    """Collects the layers of one lowering.
+
+    `constants` are the numbers of MemoryData layers, by the layer's index; `result_shapes` the
+    shapes of the results of the operator in hand, as the files say them (None: 0-dim, or not said).
+    """
 
     def __init__(self) -> None:
         self.layers: list[Layer] = []
         self.constants: dict[int, tuple[float, ...]] = {}
+        self.result_shapes: list[Shape | None] = []
         self._reshaped: dict[str, tuple[str, Shape | None]] = {}
 
     # views: torch's side of a tensor, no layer

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from pnnxfix.graph.graph import Operator
 from pnnxfix.rules.base import Call, Lowering, OperatorRule, Refusal
-from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
+from pnnxfix.rules.lowering.builder import Builder, Value
 
 Lower = Callable[..., Value | Sequence[Value]]
 
@@ -21,8 +21,9 @@ Lower = Callable[..., Value | Sequence[Value]]
 class Family(OperatorRule):
     """The base of all families; `operators` is the table, signature to function.
 
-    Signatures of converted types (`torch.gt`) use pnnx's own argument names. A converted type
-    is repaired in `.ncnn.param` only: its Python is right.
+    Signatures of converted types (`torch.gt`) use pnnx's own argument names. Their Python is
+    right, and only `.ncnn.param` is repaired. The type `Expression` asks for the text of an
+    Expression and its inputs; a default `?` allows an argument that is computed.
     """
 
     operators: ClassVar[dict[str, Lower]] = {}
@@ -30,11 +31,7 @@ class Family(OperatorRule):
 
     def __init__(self, signature: str) -> None:
         self._signature = signature
-        self._lower = self.operators[signature]
-
-    @property
-    def operator(self) -> str:
-        return self._signature.partition("(")[0]
+        self._function = self.operators[signature]
 
     @property
     def schema(self) -> str:
@@ -44,32 +41,12 @@ class Family(OperatorRule):
     def instances(cls) -> list[OperatorRule]:
         return [cls(signature) for signature in cls.operators]
 
+    def lower(self, builder: Builder, *arguments: Any) -> Value | Sequence[Value]:
+        """The operator's results. Raises NotExpressible."""
+        return self._function(builder, *arguments)
+
     def to_pnnx(self, call: Call) -> Operator | Refusal:
-        return Refusal("pnnx has no operator of its own for this", "nothing to do: only pnnx reads this file")
+        return Refusal("pnnx has no other operator for this", "nothing to do: only pnnx reads this file")
 
     def to_ncnn(self, call: Call) -> Lowering | Refusal:
-        builder = Builder()
-        arguments: list[Any] = []
-        for argument in self.parameters:
-            value = call.argument(argument, builder)
-            if isinstance(value, Refusal):
-                return value
-            arguments.append(value)
-        try:
-            made = self._lower(builder, *arguments)
-            results = (made,) if isinstance(made, Value) else tuple(made)
-            names = []
-            for at, result in enumerate(results):
-                wanted = call.result_blob(at)
-                if isinstance(wanted, Refusal):
-                    return wanted
-                shape, blob = wanted
-                if result.shape != shape:
-                    return Refusal(
-                        f"{self.operator} should give shape {result.shape}, and the files say {shape}",
-                        "report this with the files",
-                    )
-                names.append(builder.as_blob(builder.certain(result), blob).name)
-        except NotExpressible as error:
-            return Refusal(error.reason, error.help)
-        return Lowering(tuple(builder.layers), tuple(names), dict(builder.constants))
+        return Refusal("it is lowered with what is around it", "nothing to do")

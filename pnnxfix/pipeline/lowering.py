@@ -1,0 +1,243 @@
+"""Lowers the operators of a region: gives each its arguments, and each result its blob."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pnnxfix.codecs.number import Number
+from pnnxfix.graph.graph import Operator
+from pnnxfix.graph.shapes import Annotations
+from pnnxfix.graph.splits import EXPRESSION
+from pnnxfix.pipeline.constants import read_constant
+from pnnxfix.pipeline.loaded import LoadedConversion
+from pnnxfix.pipeline.regions import Part, Regions, skip_layout_rows
+from pnnxfix.rules.base import FLOAT_TYPES, Layer, Parameter, Refusal
+from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
+
+_NO_SHAPE_HELP = "convert the model again with its inputshape, so that pnnx writes the shapes"
+_LISTS = frozenset({"prim::ListConstruct", "prim::TupleConstruct"})
+Settle = Callable[[str], Number | Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionLowering:
+    """The layers of a region. `places` has for each layer the ncnn row that it takes the place of.
+
+    `results` are (value, blob): which layer, or which blob of before, becomes which blob.
+    """
+
+    handles: tuple[int, ...]
+    layers: tuple[Layer, ...]
+    places: tuple[int, ...]
+    results: tuple[tuple[str, str], ...]
+    constants: dict[int, tuple[float, ...]]
+
+
+class _Refused(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
+
+
+class RegionLowerer:
+    """Lowers one region. Names of values that come from outside are the blobs that hold them."""
+
+    def __init__(self, loaded: LoadedConversion, regions: Regions, settle: Settle) -> None:
+        """`settle` gives the value of a constant of the first operator whose spelling is doubtful."""
+        assert loaded.pnnx is not None
+        assert loaded.ncnn is not None
+        self._loaded = loaded
+        self._regions = regions
+        self._pnnx, self._ncnn = loaded.pnnx.graph, loaded.ncnn.graph
+        self._shapes = Annotations(self._pnnx)
+        self._settle = settle
+        self._builder = Builder()
+        self._values: dict[str, Value] = {}
+        self._results: list[tuple[str, str]] = []
+        self._places: list[int] = []
+
+    def lower(self, parts: list[Part]) -> RegionLowering | Refusal:
+        """All parts in order; a Refusal says which argument or layer is missing."""
+        try:
+            for part in parts:
+                self._lower_part(part, is_first=part is parts[0])
+        except _Refused as error:
+            return error.refusal
+        except NotExpressible as error:
+            return Refusal(error.reason, error.help)
+        return RegionLowering(
+            tuple(part.handle for part in parts),
+            tuple(self._builder.layers),
+            tuple(self._places),
+            tuple(self._results),
+            dict(self._builder.constants),
+        )
+
+    def _lower_part(self, part: Part, is_first: bool) -> None:
+        row = self._ncnn[part.handle]
+        arguments = _Arguments(self, part, row, is_first)
+        self._builder.result_shapes = [self._result_shape(name) for name in part.operator.outputs]
+        values = [arguments.get(parameter, at) for at, parameter in enumerate(part.rule.parameters)]
+        made = part.rule.lower(self._builder, *values)
+        results = (made,) if isinstance(made, Value) else tuple(made)
+        if len(results) != len(part.operator.outputs):
+            raise _Refused(Refusal(f"{part.operator.type} has another number of results", "report this"))
+        for operand, blob, result in zip(part.operator.outputs, row.outputs, results, strict=True):
+            self._finish(operand, blob, result)
+        self._places.extend([part.handle] * (len(self._builder.layers) - len(self._places)))
+
+    def _finish(self, operand: str, blob: str, result: Value) -> None:
+        expected = self._result_shape(operand)
+        shape = () if expected is None else expected
+        if result.shape != shape:
+            reason = f"the result should have shape {result.shape}, and the files say {shape}"
+            raise _Refused(Refusal(reason, "report this with the files"))
+        self._values[operand] = result
+        if not self._regions.is_blob(operand):
+            return  # read only within the region
+        wanted: tuple[int, ...] | Refusal | None = (1,)
+        if shape:
+            wanted = self._loaded.batch.blob_of(operand, shape)
+        if isinstance(wanted, Refusal):
+            raise _Refused(wanted)
+        if wanted is None:
+            reason = "in which layout later layers expect the result is not certain"
+            raise _Refused(Refusal(reason, "keep model_ncnn.py beside the ncnn model"))
+        result = self._builder.as_blob(self._builder.certain(result), wanted)
+        self._values[operand] = result
+        self._results.append((result.name, blob))
+
+    def _result_shape(self, operand: str) -> tuple[int, ...] | None:
+        found = self._shapes.find(operand)
+        if found is None:
+            return None
+        if found[0] and min(found[0]) < 1:
+            raise _Refused(Refusal("the result has an axis of unknown or no size", _NO_SHAPE_HELP))
+        return found[0]
+
+    # what arguments need
+
+    def tensor(self, name: str, operand: str, blob: str) -> Value:
+        """The value of an operand that a row reads as a blob."""
+        known = self._values.get(operand)
+        if known is not None:
+            return known
+        found = self._shapes.find(operand)
+        blob = skip_layout_rows(self._ncnn, blob)
+        if found is None or not found[0]:
+            if found is None and not self._shapes.is_scalar(operand):
+                raise _Refused(Refusal(f"the shape of `{name}` is not in the files", _NO_SHAPE_HELP))
+            value = Value(self._builder, blob, (), (1,))
+        else:
+            value = self._shaped(name, operand, blob, *found)
+        self._values[operand] = value
+        return value
+
+    def _shaped(self, name: str, operand: str, blob: str, shape: tuple[int, ...], dtype: str) -> Value:
+        if min(shape) < 1:
+            raise _Refused(Refusal(f"`{name}` has an axis of unknown or no size", _NO_SHAPE_HELP))
+        if dtype not in FLOAT_TYPES and not (dtype == "bool" and self._is_computed(operand)):
+            reason = f"`{name}` holds integers ({dtype}), and ncnn's layers compute on floats only"
+            raise _Refused(Refusal(reason, "convert it with .float() in the PyTorch model"))
+        if not self._regions.is_blob(operand):
+            reason = f"`{name}` has {len(shape)} axes, more than a blob of ncnn"
+            raise _Refused(Refusal(reason, "reduce the rank in the PyTorch model"))
+        sizes = self._loaded.batch.blob_of(operand, shape)
+        maker = self._ncnn.maker(blob)
+        if maker is not None and maker.type == "MemoryData":
+            sizes = None  # pnnx drops axes of stored tensors by a rule of its own
+        if isinstance(sizes, Refusal):
+            raise _Refused(sizes)
+        return Value(self._builder, blob, shape, sizes)
+
+    def _is_computed(self, operand: str) -> bool:
+        maker = self._pnnx.maker(operand)
+        return maker is not None and maker.type not in {"pnnx.Input", "pnnx.Attribute"}
+
+    def maker(self, operand: str) -> Operator | None:
+        return self._pnnx.maker(operand)
+
+    def list_items(self, blob: str) -> tuple[str, ...]:
+        """The blobs that a leaked list was made of."""
+        maker = self._ncnn.maker(blob)
+        return () if maker is None or maker.type not in _LISTS else maker.inputs
+
+    def settle(self, name: str) -> Number | Refusal:
+        return self._settle(name)
+
+
+class _Arguments:
+    """The arguments of one operator, by the parameters of its signature."""
+
+    def __init__(self, lowerer: RegionLowerer, part: Part, row: Operator, is_first: bool) -> None:
+        self._lowerer = lowerer
+        self._operator = part.operator
+        self._row = row
+        self._is_first = is_first
+        words = (word[1:].partition("=") for word in part.operator.rest if word.startswith("$"))
+        self._named = {name: operand for name, _, operand in words}
+        self._positional = "::" in part.operator.type or not self._named
+
+    def get(self, parameter: Parameter, index: int) -> Any:
+        """A Value, a list of them, or a constant; raises _Refused where it is not in the files."""
+        if parameter.type == "Expression":
+            return self._expression()
+        operand = self._find_operand(parameter, index)
+        if operand is None:
+            text = self._operator.parameter(parameter.name)
+            text = parameter.default if text is None else text
+            if text is None:
+                raise _Refused(Refusal(f"`{parameter.name}` is not in the files", "convert the model again"))
+            return self._constant(text, parameter)
+        maker = self._lowerer.maker(operand)
+        if parameter.type == "Tensor[]":
+            return self._tensors(parameter, operand, maker)
+        if maker is not None and maker.type == EXPRESSION and not maker.inputs:
+            return self._constant(maker.parameter("expr") or "", parameter)
+        if not parameter.type.startswith("Tensor"):
+            if parameter.default == "?":
+                return None  # computed, and the shape of the result says it
+            reason = f"`{parameter.name}` is computed while the network runs"
+            raise _Refused(Refusal(reason, "make it a constant in the PyTorch model"))
+        return self._lowerer.tensor(parameter.name, operand, self._blob(operand))
+
+    def _find_operand(self, parameter: Parameter, index: int) -> str | None:
+        if parameter.name in self._named or not self._positional:
+            return self._named.get(parameter.name)
+        return self._operator.inputs[index] if index < len(self._operator.inputs) else None
+
+    def _blob(self, operand: str) -> str:
+        if len(self._row.inputs) != len(self._operator.inputs):
+            raise _Refused(Refusal(f"{self._row.name} has other inputs in ncnn than in pnnx", "report this"))
+        return self._row.inputs[self._operator.inputs.index(operand)]
+
+    def _tensors(self, parameter: Parameter, operand: str, maker: Operator | None) -> list[Value]:
+        if maker is not None and maker.type in _LISTS:
+            blobs = self._lowerer.list_items(self._blob(operand))
+            if len(blobs) != len(maker.inputs):
+                raise _Refused(Refusal(f"the list `{parameter.name}` is another one in ncnn", "report this"))
+            pairs = list(zip(maker.inputs, blobs, strict=True))
+        else:
+            pairs = [(name, self._blob(name)) for name in self._operator.inputs]
+        return [self._lowerer.tensor(f"{parameter.name}[{at}]", *pair) for at, pair in enumerate(pairs)]
+
+    def _expression(self) -> tuple[str, list[Value]]:
+        inputs = [
+            self._lowerer.tensor(f"@{at}", name, self._blob(name))
+            for at, name in enumerate(self._operator.inputs)
+        ]
+        return self._operator.parameter("expr") or "", inputs
+
+    def _constant(self, text: str, parameter: Parameter) -> Any:
+        value = read_constant(text)
+        if isinstance(value, Refusal) and self._is_first:
+            number = self._lowerer.settle(parameter.name)  # TorchScript or the user may know it
+            value = number if isinstance(number, Refusal) else number.value
+        if isinstance(value, Refusal):
+            raise _Refused(value)
+        # TorchScript lets one number stand for a list of one.
+        if parameter.type.startswith("int[") and isinstance(value, int) and not isinstance(value, bool):
+            return (value,)
+        return value

@@ -1,0 +1,154 @@
+"""Which operators must be lowered together.
+
+An operand of more axes than a blob has is no blob of ncnn, even where pnnx wrote a layer that
+reads it: beside a reshape to six axes the `Permute` says `0=0`, identity, since its order could
+not be written. So a leaked operator takes along every operator that reads such an operand, until
+operands come that ncnn can hold. What the files say of the rows in between does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pnnxfix.graph.batch_axis import NO_BATCH
+from pnnxfix.graph.graph import Graph, Operator
+from pnnxfix.graph.shapes import Annotations
+from pnnxfix.graph.splits import SPLIT
+from pnnxfix.pipeline.loaded import LoadedConversion
+from pnnxfix.rules.base import OperatorRule, Refusal
+from pnnxfix.rules.lowering.family import Family
+
+_LAYOUT_ROWS = ("_ncnnbatch2dim_", "_ncnnndim2batch_", "_ncnndim2batch_")
+_LARGEST_REGION = 64
+_HELP = "report this with the files; or reduce the rank in the PyTorch model"
+_LAYERS_OF = {
+    "Tensor.permute": {"Permute"},
+    "torch.permute": {"Permute"},
+    "torch.transpose": {"Permute"},
+    "Tensor.reshape": {"Reshape"},
+    "torch.flatten": {"Reshape", "Flatten"},
+    "Tensor.select": {"Crop", "Squeeze"},
+    "Tensor.slice": {"Crop"},
+    "torch.unbind": {"Slice"},
+    "torch.squeeze": {"Squeeze", "Reshape"},
+    "torch.unsqueeze": {"ExpandDims", "Reshape"},
+    "F.softmax": {"Softmax"},
+    "torch.matmul": {"MatMul"},
+    "pnnx.Expression": {"BinaryOp", "UnaryOp"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One operator of a region: its row in the pnnx graph, its row in the ncnn graph, its meaning."""
+
+    operator: Operator
+    handle: int
+    rule: Family
+
+
+class Regions:
+    """Grows regions from leaked operators of one conversion."""
+
+    def __init__(self, loaded: LoadedConversion, rules: Mapping[str, OperatorRule]) -> None:
+        assert loaded.pnnx is not None
+        assert loaded.ncnn is not None
+        self._loaded = loaded
+        self._pnnx = loaded.pnnx.graph
+        self._ncnn = loaded.ncnn.graph
+        self._rules = rules
+        self._shapes = Annotations(self._pnnx)
+
+    def grow(self, operator: Operator, handle: int, rule: Family) -> list[Part] | Refusal:
+        """The region of a leaked operator, in the order of the graph."""
+        parts = {handle: Part(operator, handle, rule)}
+        pending = [parts[handle]]
+        while pending:
+            part = pending.pop()
+            outputs = self._ncnn[part.handle].outputs
+            if len(outputs) != len(part.operator.outputs):
+                return Refusal(f"{part.operator.name} has other outputs in ncnn than in pnnx", _HELP)
+            for operand, blob in zip(part.operator.outputs, outputs, strict=True):
+                if self.is_blob(operand):
+                    continue
+                found = self._readers(operand, blob)
+                if isinstance(found, Refusal):
+                    return found
+                for reader in found:
+                    if reader.handle not in parts:
+                        parts[reader.handle] = reader
+                        pending.append(reader)
+            if len(parts) > _LARGEST_REGION:
+                return Refusal("too many operators work on more axes than ncnn has", _HELP)
+        return [parts[at] for at in sorted(parts)]
+
+    def is_blob(self, operand: str) -> bool:
+        """Whether ncnn can hold an operand in the layout that later layers expect."""
+        found = self._shapes.find(operand)
+        if found is None:
+            return True
+        axis = self._loaded.batch.axis(operand)
+        return len(found[0]) - (axis not in (None, NO_BATCH)) <= 4
+
+    def _readers(self, operand: str, blob: str) -> list[Part] | Refusal:
+        """The operators that read an operand, each with its row in the ncnn graph."""
+        wanted = [self._pnnx[at] for at in dict.fromkeys(self._pnnx.users(operand))]
+        rows = self._rows_reading(blob)
+        if len(rows) != len(wanted):
+            return Refusal(
+                f"{len(wanted)} operators read operand {operand} and {len(rows)} layers its blob", _HELP
+            )
+        parts = []
+        for operator in wanted:
+            rule = self._rules.get(operator.type)
+            row = self._pick(rows, operator)
+            if row is None or not isinstance(rule, Family):
+                return Refusal(
+                    f"`{operator.type}` works on {len(self._shape(operand))} axes, more than ncnn has", _HELP
+                )
+            rows.remove(row)
+            parts.append(Part(operator, row, rule))
+        return parts
+
+    def _pick(self, rows: list[int], operator: Operator) -> int | None:
+        for row in rows:
+            layer = self._ncnn[row]
+            if layer.type == operator.type and layer.name == operator.name:
+                return row
+        kinds = _LAYERS_OF.get(operator.type, set())
+        fitting = [row for row in rows if self._ncnn[row].type in kinds]
+        # Rows keep the order of their operators, so the first one is this operator's.
+        return fitting[0] if fitting else None
+
+    def _rows_reading(self, blob: str) -> list[int]:
+        """The rows that read a blob, through Splits and pnnx's own changes of layout."""
+        found: list[int] = []
+        pending = [blob]
+        while pending:
+            for handle in self._ncnn.users(pending.pop()):
+                layer = self._ncnn[handle]
+                if layer.type == SPLIT or is_layout_row(layer):
+                    pending.extend(layer.outputs)
+                else:
+                    found.append(handle)
+        return sorted(found)
+
+    def _shape(self, operand: str) -> tuple[int, ...]:
+        found = self._shapes.find(operand)
+        return () if found is None else found[0]
+
+
+def is_layout_row(layer: Operator) -> bool:
+    """Whether pnnx put this row in only to change the layout of a blob, and could not convert it."""
+    return layer.type == "Tensor.reshape" and any(mark in layer.name for mark in _LAYOUT_ROWS)
+
+
+def skip_layout_rows(graph: Graph, blob: str) -> str:
+    """The blob before pnnx's unconverted changes of layout: the same elements in the same order."""
+    for _ in range(_LARGEST_REGION):
+        maker = graph.maker(blob)
+        if maker is None or not is_layout_row(maker):
+            break
+        blob = maker.inputs[0]
+    return blob
