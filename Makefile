@@ -11,7 +11,7 @@ install := $(bin)/python -m pip install --quiet --disable-pip-version-check
 # ncnn and torch on tiny models: a thread more costs time.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test bench docs coverage fixtures layers schemas fuzz clean
+.PHONY: help demo test bench docs coverage fixtures operators layers schemas fuzz clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -36,6 +36,9 @@ coverage: $(VENV)/.installed-dev ## convert and repair PyTorch's operators one b
 
 fixtures: $(VENV)/.installed-dev ## convert the test networks anew, with each pnnx release
 	$(bin)/python fixtures/build.py
+
+operators: $(VENV)/.installed-dev ## convert the networks of operators without a rule anew
+	$(bin)/python fixtures/build_operators.py
 
 layers: $(VENV)/.installed-dev ## write the table of ncnn's layer types anew, from its releases
 	$(bin)/python scripts/make_layers.py

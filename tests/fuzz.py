@@ -1,6 +1,6 @@
 """Fuzz run: mutates real conversions and holds `check` and `fix` to what they promise.
 
-    python -m tests.fuzz [N] [SEED] [--load-check] [--only INDEX] [--keep DIRECTORY]
+    python tests/fuzz.py [N] [SEED] [--load-check] [--only INDEX] [--keep DIRECTORY]
 
 Promises: no exception; `check` writes nothing; where a conversion has a problem, no byte of it
 changes; what changes is what the report says, nothing else; no hidden file stays behind; `fix`

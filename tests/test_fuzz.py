@@ -1,4 +1,4 @@
-"""A short fuzz run; `python -m tests.fuzz` is the long one."""
+"""A short fuzz run; `python tests/fuzz.py` is the long one."""
 
 from __future__ import annotations
 

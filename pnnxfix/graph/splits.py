@@ -34,6 +34,7 @@ _WEIGHTLESS = frozenset(
         "UnaryOp",
     )
 )
+_LAYOUT_CHANGES = ("_ncnnbatch2dim_", "_ncnnndim2batch_", "_ncnndim2batch_")
 _LONGEST_CHAIN = 1000
 
 
@@ -87,3 +88,8 @@ def _bypass(graph: Graph, split: Operator, kept: str) -> bool:
     graph.replace_operator(split)
     graph.replace_operator(source, replace(source, outputs=(kept,)))
     return True
+
+
+def is_layout_row(layer: Operator) -> bool:
+    """Whether pnnx put this row in only to change the layout of a blob, and could not convert it."""
+    return layer.type == "Tensor.reshape" and any(mark in layer.name for mark in _LAYOUT_CHANGES)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pnnxfix.codecs.python_source import PythonFile, hide_leaks, is_broken_statement, syntax_error
 from pnnxfix.data import known_layers
-from pnnxfix.graph.splits import EXPRESSION
+from pnnxfix.graph.splits import EXPRESSION, is_layout_row
 from pnnxfix.options import Options
 from pnnxfix.pipeline.discovery import PNNX_PARAM
 from pnnxfix.pipeline.findings import Place, make_finding
@@ -56,7 +56,7 @@ def analyse(loaded: LoadedConversion, options: Options) -> Analysis:
 
         result.plan = LeakPlanner(loaded, options, selection, unknown, broken).run()
         result.findings.extend(result.plan.findings)
-    _report_expressions(ncnn, unknown, selection, result)
+    _report_attendants(ncnn, unknown, selection, result)
     if python is not None:
         _report_broken_statements(python, selection, result)
         _report_unused_comments(python, selection, result)
@@ -119,26 +119,34 @@ def _find_faults(loaded: LoadedConversion, selection: Selection, result: Analysi
     return refused
 
 
-def _report_expressions(
+def _report_attendants(
     ncnn: ParamGraph | None, unknown: list[int], selection: Selection, result: Analysis
 ) -> None:
-    rows = [] if ncnn is None else [handle for handle in unknown if ncnn.file.rows[handle][0] == EXPRESSION]
-    if ncnn is None or not rows:
+    """Report rows that are there only for another one: constants, and changes of layout."""
+    if ncnn is None:
         return
-    from pnnxfix.rules.leaks import LeakedExpression
+    rows = [
+        at for at in unknown if (layer := ncnn.graph.original(at)).type == EXPRESSION or is_layout_row(layer)
+    ]
+    if not rows:
+        return
+    from pnnxfix.rules.leaks import LeakedExpression, LeakedLayoutChange
 
     path = Path(ncnn.file.path)
-    if not selection.wants(LeakedExpression.code, path):
-        return
     for handle in rows:
+        layer = ncnn.graph.original(handle)
+        rule = LeakedExpression if layer.type == EXPRESSION else LeakedLayoutChange
+        if not selection.wants(rule.code, path):
+            continue
         removed = ncnn.graph.is_removed(handle)
         help_text = "`pnnxfix fix` removes it with the operator that reads it"
         if not removed:
-            help_text = "it goes when the operator that reads it is repaired or replaced in the PyTorch model"
+            help_text = (
+                "repair the operator that reads it, or replace that in the PyTorch model; this row then goes"
+            )
         refusal = None if removed else "an operator that stays reads it"
-        message, name = "ncnn has no layer `pnnx.Expression`", ncnn.file.rows[handle][1]
-        place = Place(path, handle + 1)
-        result.findings.append(make_finding(LeakedExpression, place, message, help_text, name, refusal))
+        message, place = f"ncnn has no layer `{layer.type}`", Place(path, handle + 1)
+        result.findings.append(make_finding(rule, place, message, help_text, layer.name, refusal))
 
 
 def _report_broken_statements(python: PythonFile, selection: Selection, result: Analysis) -> None:

@@ -11,10 +11,11 @@ _WORDS: dict[str, bool | None] = {"None": None, "True": True, "False": False}
 _LONGEST_LIST = 4096
 
 
-def read_constant(text: str) -> Constant | Refusal:
+def read_constant(text: str, *, integers: bool = False) -> Constant | Refusal:
     """`None`, `True`, a number, a list such as `(1,2)` or `[1,2]`, else the text as a string.
 
-    A Refusal where the spelling may have destroyed a number in it.
+    A Refusal where the spelling may have destroyed a number in it. `integers`: axes, sizes and
+    positions are asked for, which are never so large that pnnx has cut them.
     """
     if text in _WORDS:
         return _WORDS[text]
@@ -27,7 +28,7 @@ def read_constant(text: str) -> Constant | Refusal:
             )
         items: list[Constant] = []
         for word in words:
-            item = read_constant(word.strip())
+            item = read_constant(word.strip(), integers=integers)
             if isinstance(item, Refusal):
                 return item
             items.append(item)
@@ -35,6 +36,6 @@ def read_constant(text: str) -> Constant | Refusal:
     number = read_printed(text)
     if number is None:
         return text
-    if number.doubt:
+    if number.doubt and not (integers and isinstance(number.value, int)):
         return Refusal(number.doubt, "keep the TorchScript file (model.pt) beside the output, or use --value")
     return number.value

@@ -153,7 +153,7 @@ class _Writer:
         self._made[place].append(split)
 
     def _blob(self) -> str:
-        return self._graph.fresh_operand(f"{self._base}_0")
+        return self._graph.fresh_operand(self._base)
 
     def _name(self, name: str) -> str:
         """The row's own name for the layer of the only result, a new one for the others."""

@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from pnnxfix.codecs.python_source import LeakedCall
-from pnnxfix.graph.splits import EXPRESSION, origin
+from pnnxfix.graph.splits import EXPRESSION, is_layout_row, origin
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.rules.base import OperatorRule
 
@@ -60,7 +60,7 @@ def find_leaks(
     if loaded.ncnn is not None:
         for handle in unknown_layers:
             layer = loaded.ncnn.graph[handle]
-            if layer.type == EXPRESSION:
+            if layer.type == EXPRESSION or is_layout_row(layer):
                 continue
             found = by_key.get((layer.type, layer.name))
             if found is None or found.ncnn is not None:

@@ -105,9 +105,22 @@ class RegionLowerer:
         if wanted is None:
             reason = "in which layout later layers expect the result is not certain"
             raise _Refused(Refusal(reason, "keep model_ncnn.py beside the ncnn model"))
-        result = self._builder.as_blob(self._builder.certain(result), wanted)
+        result = self._builder.certain(result)
+        if not self._reshaped_anyway(blob):
+            result = self._builder.as_blob(result, wanted)
         self._values[operand] = result
         self._results.append((result.name, blob))
+
+    def _reshaped_anyway(self, blob: str) -> bool:
+        """Whether all that reads a blob is a Reshape to sizes of its own."""
+        readers = [self._ncnn[handle] for handle in self._ncnn.users(blob)]
+        return bool(readers) and all(
+            reader.type == "Reshape"
+            and len(reader.inputs) == 1
+            and all(word.partition("=")[0] in {"0", "1", "2", "11"} for word in reader.rest)
+            and all(word.partition("=")[2].isdigit() for word in reader.rest)
+            for reader in readers
+        )
 
     def _result_shape(self, operand: str) -> tuple[int, ...] | None:
         found = self._shapes.find(operand)
@@ -231,7 +244,7 @@ class _Arguments:
         return self._operator.parameter("expr") or "", inputs
 
     def _constant(self, text: str, parameter: Parameter) -> Any:
-        value = read_constant(text)
+        value = read_constant(text, integers=parameter.type.startswith("int"))
         if isinstance(value, Refusal) and self._is_first:
             number = self._lowerer.settle(parameter.name)  # TorchScript or the user may know it
             value = number if isinstance(number, Refusal) else number.value

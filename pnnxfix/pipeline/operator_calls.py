@@ -10,6 +10,8 @@ from pnnxfix.rules.base import Refusal
 from pnnxfix.rules.schema_call import Translation, translate
 from pnnxfix.rules.schema_values import Value, read_value
 
+_FLOAT32_STEP = 2.0**-24
+
 Settle = Callable[[int], Number | Refusal]
 
 
@@ -21,21 +23,19 @@ class OperatorCalls:
         self._values: dict[str, Value] = {}
 
     def translate(self, call: LeakedCall, settle: Settle) -> Translation | Refusal:
-        """The Python of a call. `settle` gives the number that a doubtful argument stands for."""
+        """The Python of a call. `settle` gives the number that a rounded argument stands for."""
         values = []
         for at, text in enumerate(call.arguments):
             value = self._read(text)
             doubt = _find_doubt(value)
-            if doubt:
-                if value.items:
-                    return Refusal(
-                        f"{doubt} (in {value.text[:40]})",
-                        "edit this statement: the model has the true number",
-                    )
+            if doubt and value.items:
+                return Refusal(f"{doubt} (in {value.text[:40]})", "edit this statement by hand")
+            if doubt or _is_rounded(value):
                 number = settle(at)
-                if isinstance(number, Refusal):
+                if isinstance(number, Number):
+                    value = read_value(number.text, self._find)
+                elif doubt:
                     return number
-                value = read_value(number.text, self._find)
             values.append(value)
         return translate(call.operator, values, len(call.targets))
 
@@ -79,3 +79,9 @@ def _find_doubt(value: Value) -> str:
     """Why a spelling in a value may have destroyed its number; empty where none has."""
     numbers = (read_printed(literal.text) for literal in value.literals)
     return next((number.doubt for number in numbers if number is not None and number.doubt), "")
+
+
+def _is_rounded(value: Value) -> bool:
+    """Whether a number was printed with fewer digits than a float32 has."""
+    number = read_printed(value.text) if value.kind == "float" else None
+    return number is not None and number.slack > abs(number.value) * _FLOAT32_STEP

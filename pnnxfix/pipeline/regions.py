@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pnnxfix.graph.batch_axis import NO_BATCH
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
-from pnnxfix.graph.splits import SPLIT
+from pnnxfix.graph.splits import SPLIT, is_layout_row
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.rules.base import OperatorRule, Refusal
 from pnnxfix.rules.lowering.family import Family
 
-_LAYOUT_ROWS = ("_ncnnbatch2dim_", "_ncnnndim2batch_", "_ncnndim2batch_")
 _LARGEST_REGION = 64
 _HELP = "report this with the files; or reduce the rank in the PyTorch model"
 _LAYERS_OF = {
@@ -137,11 +136,6 @@ class Regions:
     def _shape(self, operand: str) -> tuple[int, ...]:
         found = self._shapes.find(operand)
         return () if found is None else found[0]
-
-
-def is_layout_row(layer: Operator) -> bool:
-    """Whether pnnx put this row in only to change the layout of a blob, and could not convert it."""
-    return layer.type == "Tensor.reshape" and any(mark in layer.name for mark in _LAYOUT_ROWS)
 
 
 def skip_layout_rows(graph: Graph, blob: str) -> str:

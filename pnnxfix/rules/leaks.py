@@ -51,6 +51,29 @@ class LeakedExpression(Rule):
     name = "leaked-expression"
 
 
+class LeakedLayoutChange(Rule):
+    """A change of layout before or after an operator that pnnx left behind.
+
+    What it finds: a row `Tensor.reshape ..._ncnnbatch2dim_0` in `.ncnn.param`, which has no
+    counterpart in `.pnnx.param`: pnnx put it in because the operator beside it wants the batch
+    axis at another place, and could not convert it since the tensor then has five axes.
+
+    Why it breaks: ncnn has no layer `Tensor.reshape`.
+
+    Repair: it goes with the operator that it serves, whose layers need no such change.
+
+    Limits: it stays where that operator stays.
+
+    Example:
+        Tensor.reshape           torch.unbind_17_ncnnbatch2dim_0 1 1 11 12
+
+    Source: pnnx pass_ncnn/convert_batch_layout; conversions of 20261020.
+    """
+
+    code = "PNX204"
+    name = "leaked-layout-change"
+
+
 class BareSpecial(Rule):
     """A value that is assigned a bare `inf` or `nan`.
 

@@ -12,8 +12,6 @@ from pnnxfix.verify.outcome import Measure
 
 Array = npt.NDArray[Any]
 
-NO_BATCH = 233
-
 
 def measure(
     reference: Array | None,
@@ -22,9 +20,12 @@ def measure(
     input: str,
     tolerance: float,
     strict: bool = True,
-    batch_axis: int = NO_BATCH,
+    typical: float = 0.0,
 ) -> Measure:
     """Compare one output; None stands for an output that one side has not, which is a failure.
+
+    `typical` is the rms of this output on ordinary input: a hundredth of it is the least that errors
+    are measured against, or the rounding of a network that gives nearly 0 would look large.
 
     With `strict` False, elements that are not finite in the reference are counted and left out: what
     a network makes of input beyond its domain says little about its conversion.
@@ -49,7 +50,7 @@ def measure(
         difference = np.where(kept, difference, 0.0)
         finite = np.where(both, a, 0.0)
         rms = math.sqrt(float(np.mean(finite**2))) if a.size else 0.0
-        scaled = difference / (np.abs(finite) + max(rms, 1e-30))
+        scaled = difference / (np.abs(finite) + max(rms, typical / 100, 1e-30))
         scaled = np.where(difference == 0, 0.0, scaled)
         relative = difference / np.maximum(np.abs(finite), 1e-30)
     worst = None
@@ -72,6 +73,12 @@ def measure(
         worst,
         hidden,
     )
+
+
+def find_rms(array: Array) -> float:
+    """The root of the mean square of the finite elements."""
+    finite = _as_floats(array)[np.isfinite(array)]
+    return math.sqrt(float(np.mean(finite**2))) if finite.size else 0.0
 
 
 def _as_floats(array: Array) -> Array:

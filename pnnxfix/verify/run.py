@@ -13,13 +13,13 @@ import numpy as np
 from pnnxfix.errors import ParseError, PnnxfixError
 from pnnxfix.pipeline.discovery import NCNN_BIN, NCNN_PARAM, PNNX_PY, Conversion, find_conversions
 from pnnxfix.report import Problem
-from pnnxfix.verify.compare import Array, measure
+from pnnxfix.verify.compare import Array, find_rms, measure
 from pnnxfix.verify.draws import Draw, check, load_archive, make_draws, read_given
 from pnnxfix.verify.form import Form, NcnnForm, TorchForm
 from pnnxfix.verify.outcome import FormReport, Verdict
 from pnnxfix.verify.process import ChildFailed
 from pnnxfix.verify.settings import TOLERANCES, TORCH_TOLERANCE, Settings
-from pnnxfix.verify.subject import NO_BATCH, Subject, find_reference, read_subject
+from pnnxfix.verify.subject import Subject, find_reference, read_subject
 
 DETERMINISTIC = 1e-5
 """What two runs of one model may differ by: the order of sums over several threads."""
@@ -207,16 +207,17 @@ class _Run:
         tolerance = self.settings.tolerance
         if tolerance is None:
             tolerance = TOLERANCES[self.subject.weights] if form.name == "ncnn" else TORCH_TOLERANCE
+        typical: dict[str, float] = {}
+        for draw, expected in zip(self.draws, self.expected, strict=True):
+            for name, array in expected.items() if draw.strict else ():
+                typical[name] = max(typical.get(name, 0.0), find_rms(array))
         try:
             form.load()
             for at, draw in enumerate(self.draws):
                 outputs = form.run(self.paths(at))
                 for name in dict.fromkeys([*self.expected[at], *outputs]):
-                    axis = self.subject.output_axes.get(name, NO_BATCH)
-                    one = measure(
-                        self.expected[at].get(name), outputs.get(name), name, draw.name, tolerance, draw.strict, axis
-                    )
-                    report.measures.append(one)
+                    a, b, usual = self.expected[at].get(name), outputs.get(name), typical.get(name, 0.0)
+                    report.measures.append(measure(a, b, name, draw.name, tolerance, draw.strict, usual))
         except ChildFailed as error:
             report.reason = error.reason
             report.messages = error.messages

@@ -10,10 +10,15 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """`|got - want| <= absolute + relative * |want|`, nan and infinities in the same places."""
+    """`|got - want| <= absolute + relative * |want|`, nan and infinities in the same places.
+
+    With `of_tensor`, an error of `relative` times the root mean square of the whole output will do, too:
+    a sum of large terms that cancel is as inexact as the terms are.
+    """
 
     relative: float
     absolute: float
+    of_tensor: bool = False
 
 
 def flatten(value: object) -> list[torch.Tensor]:
@@ -49,9 +54,12 @@ def differ_in_values(got: torch.Tensor, want: torch.Tensor, tolerance: Tolerance
     """The largest error and where it is, "" where all is within the tolerance. Shapes must be equal."""
     mine, theirs = to_real(got), to_real(want)
     close = torch.isclose(mine, theirs, tolerance.relative, tolerance.absolute, equal_nan=True)
+    errors = (mine - theirs).abs().nan_to_num(nan=float("inf"), posinf=float("inf"))
+    if tolerance.of_tensor:
+        mean_square = theirs[theirs.isfinite()].square().mean()
+        close |= errors.isfinite() & (errors <= tolerance.relative * mean_square.sqrt())
     if bool(close.all()):
         return ""
-    errors = (mine - theirs).abs().nan_to_num(nan=float("inf"), posinf=float("inf"))
     wrong = torch.where(close, -1.0, errors).flatten()
     place = int(wrong.argmax())
     count = int((~close).sum())

@@ -26,7 +26,8 @@ from scripts.coverage.isolate import Died, run_isolated
 SECONDS = 60
 PYTHON_TOLERANCE = Tolerance(1e-4, 1e-5)
 NCNN_TOLERANCE = Tolerance(1e-3, 1e-4)
-"""Wider than Python's: pnnx stores weights as half floats by default."""
+WEIGHTS_TOLERANCE = Tolerance(1e-3, 1e-4, of_tensor=True)
+"""For ncnn networks that have weights: pnnx stores them as half floats by default."""
 
 REFERENCE_SEEDS = range(4)
 PYTHON_STATES = ("ok", "wrong", "syntax", "error", "none")
@@ -145,12 +146,15 @@ def judge_ncnn(case: Case) -> Verdict:
             log.seek(0)
             return Verdict("unloadable", _first_line(log.read().decode("utf-8", "replace")))
         try:
-            return _run_network(net, text, inputs, want)
+            tolerance = WEIGHTS_TOLERANCE if case.ncnn_bin.stat().st_size else NCNN_TOLERANCE
+            return _run_network(net, text, inputs, want, tolerance)
         except Exception as error:
             return Verdict("error", f"{type(error).__name__}: {_first_line(str(error))}")
 
 
-def _run_network(net: Any, script: str, inputs: Sequence[Any], want: Sequence[Any]) -> Verdict:
+def _run_network(
+    net: Any, script: str, inputs: Sequence[Any], want: Sequence[Any], tolerance: Tolerance
+) -> Verdict:
     axes = read_ncnn_script(script)
     feeds = set(net.input_names())
     with net.create_extractor() as extractor:
@@ -167,7 +171,7 @@ def _run_network(net: Any, script: str, inputs: Sequence[Any], want: Sequence[An
             if code != 0 or mat.dims == 0:
                 return Verdict("error", f"{name} cannot be extracted (code {code})")
             mine = mat.numpy(batch_index=axes.outputs.get(name, NO_BATCH)).copy()
-            if difference := differ_from_blob(mine, theirs):
+            if difference := differ_from_blob(mine, theirs, tolerance):
                 return Verdict("wrong", f"{name} {difference}")
     return Verdict("ok")
 
@@ -177,7 +181,7 @@ def _to_array(tensor: Any) -> Any:
     return np.ascontiguousarray(tensor.to(narrow).numpy())
 
 
-def differ_from_blob(mine: Any, want: Any) -> str:
+def differ_from_blob(mine: Any, want: Any, tolerance: Tolerance) -> str:
     """What differs in an ncnn output, "" where nothing does; axes of size one do not count.
 
     Blobs have no 0-dim shape, and pnnx drops axes of one.
@@ -186,12 +190,12 @@ def differ_from_blob(mine: Any, want: Any) -> str:
     got = torch.from_numpy(mine).squeeze()
     if got.shape != theirs.shape:
         return f"has shape {mine.shape}, want {tuple(want.shape)}"
-    difference = differ_in_values(got, theirs, NCNN_TOLERANCE)
+    difference = differ_in_values(got, theirs, tolerance)
     is_float = want.is_floating_point() or want.is_complex()
     if difference and not is_float and mine.dtype == np.float32:
         # ncnn hands integers on as int32 bits in blobs that it calls float, or as floats.
         bits = torch.from_numpy(mine.view(np.int32)).squeeze()
-        return differ_in_values(bits, theirs, NCNN_TOLERANCE) and difference
+        return differ_in_values(bits, theirs, tolerance) and difference
     return difference
 
 

@@ -437,3 +437,27 @@ def test_the_command_line_tells_a_broken_file_in_one_line(tmp_path: Path) -> Non
         assert done.returncode == 2
         assert f"{PARAM}:2" in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
+
+
+def test_a_shared_blob_beside_a_lowering_of_two_layers_is_repaired(tmp_path: Path) -> None:
+    home = tmp_path / "conversion"
+    shutil.copytree(ROOT / "fixtures" / "20261020" / "clamp-tensor-both", home)
+    text = (home / PARAM).read_text().replace("5 6\n", "6 7\n") + "ReLU relu_x 1 1 in0 out1\n"
+    (home / PARAM).write_text(text)
+    report = run_both([home])
+    assert not report.all_problems
+    assert {finding.code for finding in report.fixed} >= {"PNX103", "PNX305"}
+    assert run_both([home]).exit_code == 0
+
+
+def test_a_repair_beside_a_doubtful_operator_does_not_remove_the_doubt(tmp_path: Path) -> None:
+    """Python says another operator than the graphs: what is refused now is refused by a second run."""
+    home = tmp_path / "conversion"
+    shutil.copytree(ROOT / "fixtures" / "20240226" / "used-and-output", home)
+    text = (home / PYTHON).read_bytes()
+    (home / PYTHON).write_bytes(text.replace(b"aten::clamp_min(", b"apen::clamp_min("))
+    assert (home / PYTHON).read_bytes() != text
+    run_both([home])
+    after = snapshot(home)
+    assert run_both([home]).fixed == []
+    assert snapshot(home) == after

@@ -32,7 +32,7 @@ def start() -> str:
 def _load(path: str) -> tuple[Any, Any]:
     import torch
 
-    model = torch.jit.load(path, map_location="cpu").eval()
+    model = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     graph = model.forward.graph
     torch._C._jit_pass_inline(graph)
     return model, graph

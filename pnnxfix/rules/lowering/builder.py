@@ -249,6 +249,11 @@ class Builder:
         assert result is not None
         return self.layer("BinaryOp", (first, second), (f"0={BINARY[name]}",), shape, result)
 
+    @staticmethod
+    def swapped(name: str) -> str:
+        """The BinaryOp that takes its operands the other way round."""
+        return _SWAPPED.get(name, name)
+
     def _broadcast_blobs(self, left: Value, right: Value, shape: Shape) -> tuple[Shape, Shape]:
         """Sizes of equal rank in which ncnn broadcasts two blobs as torch does."""
         padded = [(1,) * (len(shape) - value.rank) + value.shape for value in (left, right)]
@@ -345,6 +350,14 @@ class Builder:
         if count < 1:
             raise NotExpressible(f"an empty slice {start}:{stop}:{step} of {value.shape}")
         outer, size, inner = around(value.shape, axis)
+        if size % step == 0:
+            # All strides are whole: the wanted element is the same one in each.
+            blocks = self.as_blob(
+                self.view(value, (outer * size // step, step, inner)), (outer * size // step, step, inner)
+            )
+            picked = self.slice(blocks, 1, start % step, start % step + 1)
+            every = self.view(picked, (*value.shape[:axis], size // step, *value.shape[axis + 1 :]))
+            return self.slice(every, axis, start // step, start // step + count)
         if whole > size:
             # The last stride is cut off: it is taken by itself.
             parts = [self.slice(value, axis, start + (count - 1) * step, start + (count - 1) * step + 1)]
