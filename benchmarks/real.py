@@ -60,9 +60,12 @@ def _measure_network(shop: Workshop, pnnx: Path) -> Iterator[Figure]:
 def _measure_inference(repaired: Path, native: Path) -> Figure:
     """The repaired model, the native one, and the native one again, which shows the noise."""
     rounds = 120
-    command = [sys.executable, PROGRAMS / "infer.py", str(rounds), ",".join(map(str, SHAPE))]
+    command = [sys.executable, str(PROGRAMS / "infer.py"), str(rounds), ",".join(map(str, SHAPE))]
     done = subprocess.run(
-        [*command, repaired, native, native], env=make_environment(), check=True, stdout=subprocess.PIPE
+        [*command, str(repaired), str(native), str(native)],
+        env=make_environment(),
+        check=True,
+        stdout=subprocess.PIPE,
     )
     first, second, again = json.loads(done.stdout.split(b"\n")[0])
     ratios = sorted(one / two for one, two in zip(again, second, strict=True))

@@ -57,8 +57,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
         runs["floor"],
         1.5,
         f"`fix` holds the wait for the disk: writing its {len(changed)} files through, without a journal, "
-        f"takes {wait} here. ncnn loads the result in a child process, whose processor time is not in CPU "
-        "unless it ended by itself.",
+        f"takes {wait} here. CPU counts the child process, too, in which ncnn loads the result.",
     )
 
 

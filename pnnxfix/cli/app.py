@@ -12,6 +12,7 @@ from pnnxfix.cli.help import help_option
 _COMMANDS = {
     "check": "pnnxfix.cli.check",
     "fix": "pnnxfix.cli.fix",
+    "convert": "pnnxfix.cli.convert",
     "rule": "pnnxfix.cli.rule",
     "install-hook": "pnnxfix.cli.hook",
     "staged": "pnnxfix.cli.staged",
@@ -22,6 +23,7 @@ Examples:
   pnnxfix check .                      what is wrong, in all conversions below
   pnnxfix fix --diff model.ncnn.param  what a repair would change
   pnnxfix fix model.ncnn.param         repair all files of that conversion
+  pnnxfix convert model.pt inputshape=[1,3,224,224]   pnnx, repaired and compared
   pnnxfix rule PNX101                  what a code means
 
 \b

@@ -5,7 +5,7 @@ Source: GitHub's documentation, "Workflow commands for GitHub Actions", `::error
 
 from __future__ import annotations
 
-from pnnxfix.cli.console import shown
+from pnnxfix.cli.console import printable, shown
 from pnnxfix.report import Report
 
 
@@ -29,6 +29,7 @@ def _command(path: str, line: int, column: int, title: str, text: str) -> str:
 
 
 def _data(text: str) -> str:
+    text = "\n".join(printable(line) for line in text.split("\n"))
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

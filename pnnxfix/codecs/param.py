@@ -54,18 +54,14 @@ class ParamFile:
 
         Cost: one join, and one rendering for each replaced line.
         """
-        lines = self.lines
-        if edits or counts:
-            lines = list(lines)
-            for index, rows in edits.items():
-                old = lines[index]
-                lines[index] = "\n".join(_render(old, self.rows[index], row) for row in rows)
-            if counts:
-                lines[self.first_row - 1] = _replace_counts(lines[self.first_row - 1], counts)
-            removed = [index for index, rows in edits.items() if not rows]
-            for index in sorted(removed, reverse=True):
-                del lines[index]
-        return "\n".join(lines).encode()
+        lines: list[str | None] = list(self.lines)
+        for index, rows in edits.items():
+            old = self.lines[index]
+            new = [_render(old, self.rows[index], row) for row in rows]
+            lines[index] = "\n".join(new) if new else None
+        if counts:
+            lines[self.first_row - 1] = _replace_counts(self.lines[self.first_row - 1], counts)
+        return "\n".join([line for line in lines if line is not None]).encode()
 
 
 def parse_param(data: bytes, path: str) -> ParamFile:

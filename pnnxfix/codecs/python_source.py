@@ -246,13 +246,10 @@ class PythonFile:
     def dump_with(self, edits: Mapping[int, str | None]) -> bytes:
         if not edits:
             return self.data
-        lines = list(self.lines)
+        lines: list[str | None] = list(self.lines)
         for at, text in edits.items():
-            if text is not None:
-                lines[at] = text
-        for at in sorted((at for at, text in edits.items() if text is None), reverse=True):
-            del lines[at]
-        return "\n".join(lines).encode("utf-8")
+            lines[at] = text
+        return "\n".join([line for line in lines if line is not None]).encode("utf-8")
 
 
 def rewrite_statement(line: str, operator: str | None, expression: str) -> str:

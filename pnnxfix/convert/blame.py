@@ -31,7 +31,8 @@ def find_culprit(pnnx: Pnnx, stage: Stage, model: Path, log: Log) -> Culprit:
     Cost: as many runs of pnnx as the number of nodes has binary digits, each on a part of the model.
     """
     if log.culprit:
-        return Culprit(log.culprit, log.source, f"pnnx's own PyTorch fails in `{log.code}`" if log.code else "")
+        evidence = f"pnnx's own PyTorch fails in `{log.code}`" if log.code else ""
+        return Culprit(log.culprit, log.source, evidence)
     try:
         return _bisect(pnnx, stage, model.resolve())
     except ChildFailed as error:

@@ -145,3 +145,9 @@ def publish(stage: Stage, others: Sequence[tuple[Path, Path]] = ()) -> list[Path
             shutil.move(source, target)
             written.append(target)
     return written
+
+
+def publish_log(stage: Stage) -> list[Path]:
+    """Move the log alone: what a dead run left is no conversion."""
+    shutil.move(stage.log, stage.arguments.log)
+    return [stage.arguments.log]

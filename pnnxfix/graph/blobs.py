@@ -160,6 +160,7 @@ class BlobFacts:
     def __getitem__(self, blob: str) -> Blob:
         """Cost: the layers walked over, each of them once for all questions."""
         pending = [blob]
+        opened: set[str] = set()
         steps = 0
         while pending:
             name = pending[-1]
@@ -170,7 +171,8 @@ class BlobFacts:
             maker = self._graph.maker(name)
             asked = self._asks(maker)
             missing = [source for source in asked if source not in self._known]
-            if missing and not set(missing) & set(pending):
+            if missing and opened.isdisjoint(missing):
+                opened.add(name)
                 pending.extend(missing)
                 continue
             pending.pop()
@@ -219,7 +221,7 @@ def _constant(maker: Operator) -> Blob:
     """A MemoryData, or the Reshape of one: both give their sizes under the same keys."""
     sizes = [maker.parameter(key) for key in ("2", "11", "1", "0")]
     words = [size for size in sizes if size is not None and size != "0"]
-    if not words or not all(word.isdigit() and len(word) < 10 for word in words):
+    if not words or not all(word.isascii() and word.isdigit() and len(word) < 10 for word in words):
         return UNKNOWN_BLOB
     dims = tuple(int(word) for word in words)
     return Blob(rank=len(dims), dims=dims, is_single=dims == (1,))

@@ -54,7 +54,8 @@ class Graph:
 
     Handles are row indexes and stay valid while the graph is edited. Faults that the rows have
     among themselves are kept for whoever reports them: `duplicates` are (operand, row) of a
-    second producer, `early` of a reader that stands before any producer.
+    second producer, `early` of a reader that stands before any producer. `row_count` is how many
+    rows there were before any edit.
     """
 
     __slots__ = (
@@ -71,6 +72,7 @@ class Graph:
         "early",
         "edits",
         "prologue",
+        "row_count",
     )
 
     def __init__(self, rows: Sequence[Row], first: int = 0) -> None:
@@ -88,39 +90,41 @@ class Graph:
         self.early: list[tuple[str, int]] = []
         self.edits: dict[int, list[Operator]] = {}
         self.prologue: list[Operator] = []
+        self.row_count = len(rows) - first
         self._index()
 
     def _index(self) -> None:
-        # The one loop whose cost grows with the file: no call, no object, one-in-one-out first.
+        # The one loop whose cost grows with the file: no call, no object, and first the row that is
+        # sound in every respect and has one input and one output, as nearly all have.
         producer, first_user = self._producer, self._first_user
         index = self._first - 1
         row: Row = []
         try:
             for index, row in enumerate(self._rows[self._first :], self._first):
                 if not row:
+                    self.row_count -= 1
                     continue
-                if row[2] == "1" and row[3] == "1":
-                    name = row[4]
-                    if name not in producer:
-                        self.early.append((name, index))
-                    if first_user.setdefault(name, index) != index:
-                        self._more_users.setdefault(name, []).append(index)
-                    name = row[5]
-                    if producer.setdefault(name, index) != index:
-                        self.duplicates.append((name, index))
-                    continue
+                if row[2] == "1" == row[3]:
+                    name, made = row[4], row[5]
+                    if name in producer and name not in first_user and made not in producer:
+                        first_user[name] = producer[made] = index
+                        continue
                 middle = 4 + _count(row[2])
                 end = middle + _count(row[3])
                 if len(row) < end:
                     raise MalformedRow(index)
-                for at, name in enumerate(row[4:middle], 4):
+                for name in row[4:middle]:
                     if name not in producer:
                         self.early.append((name, index))
-                    if first_user.setdefault(name, index) != index or name in row[4:at]:
+                    if name in first_user:
                         self._more_users.setdefault(name, []).append(index)
-                for at, name in enumerate(row[middle:end], middle):
-                    if producer.setdefault(name, index) != index or name in row[middle:at]:
+                    else:
+                        first_user[name] = index
+                for name in row[middle:end]:
+                    if name in producer:
                         self.duplicates.append((name, index))
+                    else:
+                        producer[name] = index
         except (ValueError, IndexError):
             raise MalformedRow(index) from None
 
@@ -141,7 +145,7 @@ class Graph:
         edited = self.edits.get(handle)
         if edited:
             return edited[-1]
-        return self.original(handle)
+        return self._cache.get(handle) or self.original(handle)
 
     def is_removed(self, handle: int) -> bool:
         return self.edits.get(handle) == []
@@ -157,7 +161,10 @@ class Graph:
             return None
         if handle < self._first:
             return next(op for op in self.prologue if operand in op.outputs)
-        return next((op for op in self.edits.get(handle, ()) if operand in op.outputs), None) or self[handle]
+        for operator in self.edits.get(handle, ()):
+            if operand in operator.outputs:
+                return operator
+        return self[handle]
 
     def users(self, operand: str) -> list[int]:
         """The handles of the rows that read an operand, once for each time they do."""
@@ -173,11 +180,6 @@ class Graph:
     def operand_count(self) -> int:
         """How many operands have a producer."""
         return len(self._producer)
-
-    @property
-    def row_count(self) -> int:
-        """How many rows there were before any edit."""
-        return sum(map(bool, self._rows)) - sum(map(bool, self._rows[: self._first]))
 
     def original(self, handle: int) -> Operator:
         """The operator of a row as it was read."""

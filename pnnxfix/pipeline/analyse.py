@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,11 +93,14 @@ def _find_faults(loaded: LoadedConversion, selection: Selection, result: Analysi
         if sound and not graph.duplicates and not graph.early and not (role == "ncnn" and graph.shared):
             continue
         from pnnxfix.rules.base import Refusal
-        from pnnxfix.rules.faults import find_count_faults, find_row_faults
+        from pnnxfix.rules.faults import WrongLayerCount, find_count_faults, find_row_faults
 
         complete = not file.lines[-1].strip()
         faults = find_count_faults(graph, rows, file.layer_count, file.blob_count, complete)
         faults += find_row_faults(graph, one_reader=role == "ncnn")
+        lost = next((f.refusal for f in faults if f.rule is WrongLayerCount and f.refusal), None)
+        if lost is not None:  # what is there may make sense only with what is not
+            faults = [replace(fault, refusal=fault.refusal or lost) for fault in faults]
         wanted = [fault for fault in faults if selection.wants(fault.rule.code, Path(file.path))]
         for fault in wanted:
             line = file.first_row - 1 if fault.row is None else fault.row

@@ -134,6 +134,8 @@ def _walk(
             if any(_matches(pattern, entry.name, entry.path) for pattern in patterns):
                 continue
             if entry.is_dir(follow_symlinks=False):
+                if (known := classify(entry.name)) is not None and known[1] != PLAIN_PARAM:
+                    names.append(entry.name)  # in the place of a file, which reading it will tell
                 if entry.name not in _PASSED_OVER and not os.path.exists(
                     os.path.join(entry.path, "pyvenv.cfg")
                 ):

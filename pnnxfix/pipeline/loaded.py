@@ -116,10 +116,13 @@ class LoadedConversion:
     @cached_property
     def consoles(self) -> list[tuple[Path, Console]]:
         """The logs given by hand, else those beside the model that name its files."""
+        paths = self._given_logs or self.conversion.logs
+        found: list[tuple[Path, Console]] = []
+        if not paths:
+            return found
         from pnnxfix.codecs.console import read_console
 
-        found = []
-        for path in self._given_logs or self.conversion.logs:
+        for path in paths:
             try:
                 console = read_console(path)
             except (OSError, PnnxfixError) as error:

@@ -68,7 +68,7 @@ class RegionLowerer:
         except NotExpressible as error:
             return Refusal(error.reason, error.help)
         return RegionLowering(
-            tuple(part.handle for part in parts),
+            tuple(sorted(at for part in parts for at in (part.handle, part.unpack) if at is not None)),
             tuple(self._builder.layers),
             tuple(self._places),
             tuple(self._results),
@@ -78,13 +78,13 @@ class RegionLowerer:
     def _lower_part(self, part: Part, is_first: bool) -> None:
         row = self._ncnn[part.handle]
         arguments = _Arguments(self, part, row, is_first)
-        self._builder.result_shapes = [self._result_shape(name) for name in part.operator.outputs]
+        self._builder.result_shapes = [self._result_shape(name) for name, _ in part.results]
         values = [arguments.get(parameter, at) for at, parameter in enumerate(part.rule.parameters)]
         made = part.rule.lower(self._builder, *values)
         results = (made,) if isinstance(made, Value) else tuple(made)
-        if len(results) != len(part.operator.outputs):
+        if len(results) != len(part.results):
             raise _Refused(Refusal(f"{part.operator.type} has another number of results", "report this"))
-        for operand, blob, result in zip(part.operator.outputs, row.outputs, results, strict=True):
+        for (operand, blob), result in zip(part.results, results, strict=True):
             self._finish(operand, blob, result)
         self._places.extend([part.handle] * (len(self._builder.layers) - len(self._places)))
 

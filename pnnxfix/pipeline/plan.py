@@ -7,13 +7,14 @@ that `check` learns what `fix` would do without libcst and without rendering any
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pnnxfix.codecs.number import Number, read_exact, spell_for_python
 from pnnxfix.codecs.python_source import LeakedCall, PythonFile
 from pnnxfix.errors import PnnxfixError
-from pnnxfix.graph.graph import Operator
+from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.options import Options
 from pnnxfix.pipeline.call import LeakCall, TracedConstants
 from pnnxfix.pipeline.discovery import TORCHSCRIPT
@@ -21,12 +22,12 @@ from pnnxfix.pipeline.findings import Place, find_places, make_finding
 from pnnxfix.pipeline.graph_edits import lower_row, lower_rows, replace_row
 from pnnxfix.pipeline.leaks import Leak, find_leaks
 from pnnxfix.pipeline.loaded import LoadedConversion
-from pnnxfix.pipeline.lowering import RegionLowerer, RegionLowering
+from pnnxfix.pipeline.lowering import RegionLowerer
 from pnnxfix.pipeline.operator_calls import OperatorCalls
 from pnnxfix.pipeline.regions import Regions
 from pnnxfix.pipeline.selection import Selection
 from pnnxfix.report import Finding, Problem
-from pnnxfix.rules.base import Lowering, OperatorRule, Refusal, Rule
+from pnnxfix.rules.base import Layer, OperatorRule, Refusal, Rule
 from pnnxfix.rules.leaks import BareSpecial, BareWord, LeakedOperator, UnknownLayer, UnknownOperator
 from pnnxfix.rules.lowering.family import Family
 from pnnxfix.rules.registry import operator_rules
@@ -75,6 +76,8 @@ class LeakPlanner:
         self._traced: dict[str, TracedConstants | None] = {}
         self._operator_calls = None if loaded.python is None else OperatorCalls(loaded.python)
         self._regions: Regions | None = None
+        self._lowered: set[int] = set()
+        self._blocked: Refusal | None = None
         self.plan = Plan()
 
     def run(self) -> Plan:
@@ -83,9 +86,9 @@ class LeakPlanner:
             (leak, leak.rule) for leak in self._leaks if self._is_wanted(leak) and leak.rule is not None
         ]
         calls = self._bind(wanted)
-        blocked = self._find_conflicts(calls) or self._broken
+        self._blocked = self._find_conflicts(calls) or self._broken or self._find_doubt()
         for leak, rule, call in calls:
-            self._decide(leak, rule, call, blocked)
+            self._decide(leak, rule, call, self._blocked)
         for leak in self._leaks:
             if leak.rule is None:
                 self._repair_call(leak)
@@ -94,13 +97,24 @@ class LeakPlanner:
             self._plan_python_values(self._loaded.python)
         return self.plan
 
+    def _find_doubt(self) -> Refusal | None:
+        """One leak whose parts do not fit together makes the files of all of them doubtful.
+
+        A repair beside it would take away what shows the doubt, and the next run would go on.
+        """
+        doubt = next((leak.doubt for leak in self._leaks if leak.doubt), None)
+        if doubt is None:
+            return None
+        return Refusal(doubt, "the files seem to be of different conversions; convert the model again")
+
     def _count(self) -> tuple[Counter[str], dict[int, int]]:
         """How many rows each operator has, and the place of each leak among those of its operator."""
         base = "pnnx" if self._loaded.pnnx else "ncnn" if self._loaded.ncnn else "python"
         order: Counter[str] = Counter()
         positions: dict[int, int] = {}
         for leak in self._leaks:
-            if getattr(leak, base) is not None:
+            # A row without a rule is looked for in the code only.
+            if getattr(leak, base if leak.rule is not None else "python") is not None:
                 positions[id(leak)] = order[leak.type]
                 order[leak.type] += 1
         return order, positions
@@ -166,32 +180,19 @@ class LeakPlanner:
 
     def _decide(self, leak: Leak, rule: OperatorRule, call: LeakCall, blocked: Refusal | None) -> None:
         """Plan the repair in each file that has the leak, and report it there."""
-        if leak.doubt:
-            blocked = Refusal(
-                leak.doubt, "the files seem to be of different conversions; convert the model again"
-            )
         places = find_places(self._loaded, leak)
         refused_by_ncnn = None
         if leak.ncnn is not None and self._loaded.ncnn is not None:
-            layers = blocked or self._lower(leak, rule, call)
-            refused_by_ncnn = layers if isinstance(layers, Refusal) else None
-            text = ""
-            if not isinstance(layers, Refusal):
-                graph = self._loaded.ncnn.graph
-                if isinstance(layers, RegionLowering):
-                    self.plan.constants.extend(lower_rows(graph, layers))
-                else:
-                    lower_row(graph, leak.ncnn, layers, call.blob, self._options.fuse)
-                words = [" ".join((layer.type, *layer.parameters)) for layer in layers.layers]
-                text = " and ".join(words[:_MOST_LAYERS_SHOWN]) or "nothing: its input is its result"
-                if len(words) > _MOST_LAYERS_SHOWN:
-                    text += f" and {len(words) - _MOST_LAYERS_SHOWN} more layers"
-            self._report(leak, rule, "ncnn", places["ncnn"], refused_by_ncnn, text)
+            written = blocked or self._lower(leak, rule, call, leak.ncnn, self._loaded.ncnn.graph)
+            refused_by_ncnn = written if isinstance(written, Refusal) else None
+            self._report(leak, rule, "ncnn", places["ncnn"], refused_by_ncnn, f"{written}")
         if not rule.has_python:
             self._repair_call(leak)
             return
         if leak.python is not None:
-            expression = blocked or rule.to_python(call, self._options.style)
+            # Without .pnnx.param this statement is what joins the ncnn row to its value.
+            only_source = refused_by_ncnn if leak.pnnx is None else None
+            expression = blocked or only_source or rule.to_python(call, self._options.style)
             if isinstance(expression, str):
                 self.plan.calls.append((leak.python, expression))
             refusal = expression if isinstance(expression, Refusal) else None
@@ -207,19 +208,33 @@ class LeakPlanner:
                 text = " ".join((new.type, *(word for word in new.rest if word[0] not in "#$")))
             self._report(leak, rule, "pnnx", places["pnnx"], new if isinstance(new, Refusal) else None, text)
 
-    def _lower(self, leak: Leak, rule: OperatorRule, call: LeakCall) -> Lowering | RegionLowering | Refusal:
+    def _lower(
+        self, leak: Leak, rule: OperatorRule, call: LeakCall, handle: int, graph: Graph
+    ) -> str | Refusal:
+        """Put the layers of a leak into the ncnn graph; what they are, in words."""
+        if handle in self._lowered:
+            return "it with the operator before it"
         if not isinstance(rule, Family):
-            return rule.to_ncnn(call)
-        if self._loaded.pnnx is None or leak.pnnx is None or leak.ncnn is None:
+            lowering = rule.to_ncnn(call)
+            if isinstance(lowering, Refusal):
+                return lowering
+            lower_row(graph, handle, lowering, call.blob, self._options.fuse)
+            return _describe(lowering.layers)
+        if self._loaded.pnnx is None or leak.pnnx is None:
             return Refusal(
                 "what its inputs are is not in .ncnn.param", "keep model.pnnx.param beside the ncnn model"
             )
         if self._regions is None:
             self._regions = Regions(self._loaded, operator_rules())
-        region = self._regions.grow(self._loaded.pnnx.graph[leak.pnnx], leak.ncnn, rule)
+        parts = self._regions.grow(self._loaded.pnnx.graph[leak.pnnx], handle, rule)
+        if isinstance(parts, Refusal):
+            return parts
+        region = RegionLowerer(self._loaded, self._regions, call.scalar).lower(parts)
         if isinstance(region, Refusal):
             return region
-        return RegionLowerer(self._loaded, self._regions, call.scalar).lower(region)
+        self._lowered.update(region.handles)
+        self.plan.constants.extend(lower_rows(graph, region))
+        return _describe(region.layers)
 
     def _report(
         self, leak: Leak, rule: OperatorRule, file: str, place: Place, refusal: Refusal | None, text: str
@@ -241,8 +256,8 @@ class LeakPlanner:
         if self._is_ignored(leak, rule.code) or not self._selection.wants(rule.code, place.path):
             return
         message = f"`{leak.type}` is no Python: pnnx left the operator as it was"
-        if self.plan.problems:
-            result = _CONFLICT
+        if self._blocked is not None and self._blocked is not self._broken:
+            result = self._blocked
         if isinstance(result, Refusal):
             self._add(rule, place, message, result.help, leak.name, result.reason)
             return
@@ -314,3 +329,10 @@ class LeakPlanner:
                 name,
                 None,
             )
+
+
+def _describe(layers: Sequence[Layer]) -> str:
+    words = [" ".join((layer.type, *layer.parameters)) for layer in layers]
+    text = " and ".join(words[:_MOST_LAYERS_SHOWN]) or "nothing: its input is its result"
+    more = len(words) - _MOST_LAYERS_SHOWN
+    return f"{text} and {more} more layers" if more > 0 else text

@@ -38,13 +38,22 @@ _LAYERS_OF = {
 }
 
 
+_UNPACK = "prim::ListUnpack"
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One operator of a region: its row in the pnnx graph, its row in the ncnn graph, its meaning."""
+    """One operator of a region: its row in the pnnx graph, its row in the ncnn graph, its meaning.
+
+    `results` are its tensors with the blob of each. An operator that gives a list has for them the
+    outputs of the `prim::ListUnpack` that reads it, and that row, `unpack`, goes with it.
+    """
 
     operator: Operator
     handle: int
     rule: Family
+    results: tuple[tuple[str, str], ...]
+    unpack: int | None = None
 
 
 class Regions:
@@ -61,14 +70,13 @@ class Regions:
 
     def grow(self, operator: Operator, handle: int, rule: Family) -> list[Part] | Refusal:
         """The region of a leaked operator, in the order of the graph."""
-        parts = {handle: Part(operator, handle, rule)}
-        pending = [parts[handle]]
+        first = self._make_part(operator, handle, rule)
+        if isinstance(first, Refusal):
+            return first
+        parts = {handle: first}
+        pending = [first]
         while pending:
-            part = pending.pop()
-            outputs = self._ncnn[part.handle].outputs
-            if len(outputs) != len(part.operator.outputs):
-                return Refusal(f"{part.operator.name} has other outputs in ncnn than in pnnx", _HELP)
-            for operand, blob in zip(part.operator.outputs, outputs, strict=True):
+            for operand, blob in pending.pop().results:
                 if self.is_blob(operand):
                     continue
                 found = self._readers(operand, blob)
@@ -81,6 +89,30 @@ class Regions:
             if len(parts) > _LARGEST_REGION:
                 return Refusal("too many operators work on more axes than ncnn has", _HELP)
         return [parts[at] for at in sorted(parts)]
+
+    def _make_part(self, operator: Operator, handle: int, rule: Family) -> Part | Refusal:
+        row, unpack = self._ncnn[handle], None
+        if rule.gives_list and len(operator.outputs) == 1:
+            unpacks = [self._find_unpack(graph, list_of) for graph, list_of in (
+                (self._pnnx, operator.outputs[0]), (self._ncnn, row.outputs[0]))]  # fmt: skip
+            if unpacks[0] is None and unpacks[1] is None:
+                # A converted type such as torch.split has its tensors as outputs itself.
+                return Part(operator, handle, rule, tuple(zip(operator.outputs, row.outputs, strict=True)))
+            if unpacks[0] is None or unpacks[1] is None:
+                return Refusal(f"the list that {operator.name} makes is not simply taken apart", _HELP)
+            unpack = unpacks[1]
+            operator_outputs = self._pnnx[unpacks[0]].outputs
+            outputs = self._ncnn[unpack].outputs
+        else:
+            operator_outputs, outputs = operator.outputs, row.outputs
+        if len(outputs) != len(operator_outputs):
+            return Refusal(f"{operator.name} has other outputs in ncnn than in pnnx", _HELP)
+        return Part(operator, handle, rule, tuple(zip(operator_outputs, outputs, strict=True)), unpack)
+
+    def _find_unpack(self, graph: Graph, operand: str) -> int | None:
+        """The only reader of a list, if that takes it apart."""
+        users = graph.users(operand)
+        return users[0] if len(users) == 1 and graph[users[0]].type == _UNPACK else None
 
     def is_blob(self, operand: str) -> bool:
         """Whether ncnn can hold an operand in the layout that later layers expect."""
@@ -107,7 +139,10 @@ class Regions:
                     f"`{operator.type}` works on {len(self._shape(operand))} axes, more than ncnn has", _HELP
                 )
             rows.remove(row)
-            parts.append(Part(operator, row, rule))
+            part = self._make_part(operator, row, rule)
+            if isinstance(part, Refusal):
+                return part
+            parts.append(part)
         return parts
 
     def _pick(self, rows: list[int], operator: Operator) -> int | None:

@@ -109,8 +109,12 @@ class _Session:
         try:
             from pnnxfix.pipeline.render import render
 
+            known = len(loaded.problems)
             changes, notes = render(loaded, analysis)
             result.notes.extend(notes)
+            result.problems.extend(loaded.problems[known:])
+            if result.problems:
+                return result
             if not options.dry_run:
                 self._write(loaded, changes, analysis, will_load)
         except PnnxfixError as error:

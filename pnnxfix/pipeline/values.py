@@ -7,23 +7,23 @@ spelling that rounded least. Two that cannot both be right stop the repair of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from pnnxfix.codecs.number import Number, read_exact, read_printed
 from pnnxfix.rules.base import Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Spelling:
+class Spelling(NamedTuple):
     """One spelling of a constant and where it stands (`model.pnnx.param:3`)."""
 
     number: Number
     place: str
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(NamedTuple):
     """Two spellings of one constant that cannot both be right."""
 
     first: Spelling
@@ -35,8 +35,7 @@ class Conflict:
         return f"{one.place} says {one.number.text} and {two.place} says {two.number.text}"
 
 
-@dataclass(frozen=True, slots=True)
-class Traced:
+class Traced(NamedTuple):
     """What the TorchScript file says of one operator's argument.
 
     `value` is the argument of the very call, where the order of calls is certain. `possible` are
@@ -69,7 +68,7 @@ def settle(
     )
     if exact is not None:
         for spelling in printed:
-            if not spelling.number.doubt and spelling.number.float32 == exact.float32:
+            if not spelling.number.doubt and _same_float32(spelling.number, exact):
                 return replace(spelling.number, slack=0.0)
         return exact
     if best is None:
@@ -133,6 +132,12 @@ def _compatible(one: Number, two: Number) -> bool:
         return one.value != one.value and two.value != two.value
     loose = replace(one, slack=one.slack + two.slack)
     return loose.agrees_with(two.value)
+
+
+def _same_float32(one: Number, two: Number) -> bool:
+    """Bit for bit: the two zeros differ."""
+    first, second = one.float32, two.float32
+    return first == second and math.copysign(1, first) == math.copysign(1, second)
 
 
 def _pairs(spellings: Sequence[Spelling]) -> Iterable[tuple[Spelling, Spelling]]:

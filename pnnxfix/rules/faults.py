@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.splits import SPLIT
@@ -231,14 +231,16 @@ def insert_split(graph: Graph, blob: str) -> None:
     assert maker is not None
     copies: list[str] = []
     for handle in dict.fromkeys(graph.users(blob)):
-        reader = graph[handle]
-        inputs = []
-        for name in reader.inputs:
-            if name == blob:
-                name = graph.fresh_operand(f"{blob}_copy_{len(copies)}")
-                copies.append(name)
-            inputs.append(name)
-        graph.replace(handle, Operator(reader.type, reader.name, tuple(inputs), reader.outputs, reader.rest))
+        readers = []
+        for reader in graph.edits.get(handle) or [graph[handle]]:
+            inputs = []
+            for name in reader.inputs:
+                if name == blob:
+                    name = graph.fresh_operand(f"{blob}_copy_{len(copies)}")
+                    copies.append(name)
+                inputs.append(name)
+            readers.append(replace(reader, inputs=tuple(inputs)))
+        graph.replace(handle, *readers)
     made = graph.edits.get(maker) or [graph[maker]]
     split = Operator(SPLIT, graph.fresh_name("splitncnn_fix"), (blob,), tuple(copies))
     graph.replace(maker, *made, split)

@@ -150,9 +150,9 @@ def _bind(overload: Overload, arguments: Sequence[Value]) -> _Bound:
 def _shorten(bound: _Bound) -> _Bound:
     """Without the arguments that equal their defaults, as far as the others keep their place."""
     positional = list(bound.positional)
-    while positional and is_default(positional[-1][1], positional[-1][0].type, positional[-1][0].default):
+    while positional and is_default(positional[-1][1], positional[-1][0].default):
         positional.pop()
-    named = tuple((p, v) for p, v in bound.named if not is_default(v, p.type, p.default))
+    named = tuple((p, v) for p, v in bound.named if not is_default(v, p.default))
     return _Bound(bound.overload, tuple(positional), named)
 
 
@@ -223,7 +223,7 @@ def _print_wrapper(bound: _Bound, template: str) -> str | None:
     for word in inside.split(", "):
         keyword, _, argument = word.rpartition("=")
         parameter, value = given[argument.strip("*!")]
-        if keyword and is_default(value, parameter.type, parameter.default):
+        if keyword and is_default(value, parameter.default):
             continue
         text = spell(value, parameter.type)
         if argument.endswith("!"):

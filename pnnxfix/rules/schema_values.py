@@ -157,11 +157,14 @@ def spell(value: Value, kind: str) -> str:
     return value.text if value.is_constant or not value.name else value.name
 
 
-def is_default(value: Value, kind: str, default: str | None) -> bool:
+def is_default(value: Value, default: str | None) -> bool:
     """Whether a value is what the schema has for an argument that is left out."""
     if default is None or not value.is_constant:
         return False
-    return _equals(value, read_value(default.strip(), lambda _: None))
+    meant = read_value(default.strip(), lambda _: None)
+    if value.kind == "list" and meant.kind in _NUMBERS:
+        return bool(value.items) and all(_equals(item, meant) for item in value.items)  # `int[2] padding=0`
+    return _equals(value, meant)
 
 
 def _equals(one: Value, two: Value) -> bool:

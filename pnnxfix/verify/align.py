@@ -21,7 +21,7 @@ LARGEST_BLOCK = 700
 """Values of one side between two certain pairs; what is beyond stays unpaired, and memory bounded."""
 
 _CERTAIN = 1e-3
-_KIND_ONLY, _VALUE_ONLY, _BOTH, _SAME_SIZE = 2.0, 2.5, 8.0, 1.0
+_KIND_ONLY, _SAME_SIZE, _VALUE_ONLY, _BOTH = 2.0, 0.5, 5.0, 8.0
 
 
 @dataclass(frozen=True, slots=True)

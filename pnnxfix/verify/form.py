@@ -66,24 +66,25 @@ class TorchForm(Form):
     program = "run_torch.py"
 
     def __init__(self, limits: Limits, folder: Path, path: Path, bin: Path | None, rounding: str = "") -> None:
-        self.path, self._bin, self._rounding = path, bin, rounding
+        self.path, self.bin, self.rounding = path, bin, rounding
         super().__init__(limits, folder)
         self.name = "torchscript" if bin is None else "python"
 
     def load(self) -> None:
         path = str(self.path.resolve())
-        if self._bin is None:
+        if self.bin is None:
             self._child.ask("load_torchscript", path=path)
         else:
-            self._child.ask("load_python", path=path, bin=str(self._bin.resolve()))
+            self._child.ask("load_python", path=path, bin=str(self.bin.resolve()))
         self.runtime = self._child.runtime
 
     def run(self, paths: list[str]) -> dict[str, Array]:
         answer = self._child.ask("run", inputs=paths, folder=str(self.folder), names=[])
         return self._outputs(answer["outputs"])
 
-    def trace(self, paths: list[str], wanted: list[str]) -> list[Record]:
-        self._child.ask("trace", inputs=paths, folder=str(self.folder), wanted=wanted, half=self._rounding)
+    def trace(self, paths: list[str], wanted: list[str], rounds: bool = False) -> list[Record]:
+        half = self.rounding if rounds else ""
+        self._child.ask("trace", inputs=paths, folder=str(self.folder), wanted=wanted, half=half)
         return [] if wanted else read_records(self.folder)
 
 
@@ -94,9 +95,13 @@ class NcnnForm(Form):
     program = "run_ncnn.py"
 
     def __init__(self, limits: Limits, folder: Path, subject: Subject, param: Path, bin: Path) -> None:
+        super().__init__(limits, folder)
+        self.become(subject, param, bin)
+
+    def become(self, subject: Subject, param: Path, bin: Path) -> None:
+        """Stand for another model from the next `load` on."""
         self._subject, self._param, self._bin = subject, param, bin
         self.died_at = ""
-        super().__init__(limits, folder)
         assert subject.ncnn is not None
         graph = subject.ncnn.graph
         made = [name for handle in graph for name in graph[handle].outputs]

@@ -122,3 +122,9 @@ def is_fused_into(layer: Operator, kind: str) -> bool:
 
 def _plain(kind: str) -> str:
     return re.sub(r"_$", "", kind.rpartition(".")[2].lower())
+
+
+def may_be_same(kind: str, other: str) -> bool:
+    """Whether two names that PyTorch gives to operators may be one operator."""
+    a, b = _plain(kind).replace("_", ""), _plain(other).replace("_", "")
+    return a == b or any(_plain(kind) in names and _plain(other) in names for names in _ALLOWED.values())

@@ -113,7 +113,7 @@ def trace(inputs: list[dict[str, Any]], blobs: list[str], folder: str, wanted: l
             Path(folder, "at").write_text(name)
             array, batches = extract(extractor, name)
             places = tuple(range(array.ndim)) if batches > 1 else (0,)
-            recorder.see(name, array, places, batches=batches)
+            recorder.see(name, array, places)
     recorder.close()
     return {}
 

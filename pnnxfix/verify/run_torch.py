@@ -161,13 +161,12 @@ def _trace_python(inputs: list[Any], recorder: Recorder) -> None:
         node for node in ast.walk(Loaded.tree) if isinstance(node, ast.FunctionDef) and node.name == "forward"
     )
     changed, probes = instrument(forward)
-    parameters = dict.fromkeys(name for name, _ in Loaded.network.named_parameters())
 
     def see(at: int, value: Any) -> Any:
         tensors = _tensors(value)
         for index, tensor in enumerate(tensors):
             key = f"{at}" if tensors and tensor is value else f"{at}.{index}"
-            recorder.see(key, _numbers(tensor), **_describe(probes[at], parameters))
+            recorder.see(key, _numbers(tensor), **_describe(probes[at]))
         return value
 
     for at, tensor in enumerate(inputs):
@@ -178,17 +177,20 @@ def _trace_python(inputs: list[Any], recorder: Recorder) -> None:
     scope["forward"](Loaded.network, *inputs)
 
 
-def _describe(probe: Probe, parameters: dict[str, None]) -> dict[str, Any]:
-    kind = probe.kind
+def _describe(probe: Probe) -> dict[str, Any]:
+    kind, largest = probe.kind, None
     if kind == "module":
-        kind = type(getattr(Loaded.network, probe.module)).__name__
+        module = getattr(Loaded.network, probe.module)
+        kind = type(module).__name__
+        weight = getattr(module, "weight", None)
+        largest = None if weight is None or not weight.numel() else float(weight.abs().max())
     return {
         "kind": kind,
         "inputs": list(probe.inputs),
         "line": probe.line,
         "target": probe.target,
         "is_part": probe.is_part,
-        "module": probe.module,
+        "largest_weight": largest,
     }
 
 

@@ -71,7 +71,7 @@ EXPECTED = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stored:
     release: str
     case: Case

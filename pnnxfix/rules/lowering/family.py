@@ -23,7 +23,9 @@ class Family(OperatorRule):
 
     Signatures of converted types (`torch.gt`) use pnnx's own argument names. Their Python is
     right, and only `.ncnn.param` is repaired. The type `Expression` asks for the text of an
-    Expression and its inputs; a default `?` allows an argument that is computed.
+    Expression and its inputs, `Stored` for a constant: a number, a list or a `StoredTensor`,
+    `Indexes` for a list of such or None, `Shape` for a tensor that counts by its shape only, which
+    the result's own shape says. A default `?` allows an argument that is computed.
     """
 
     operators: ClassVar[dict[str, Lower]] = {}
@@ -40,6 +42,11 @@ class Family(OperatorRule):
     @classmethod
     def instances(cls) -> list[OperatorRule]:
         return [cls(signature) for signature in cls.operators]
+
+    @property
+    def gives_list(self) -> bool:
+        """Whether the result is a list of tensors."""
+        return self._signature.endswith("-> Tensor[]")
 
     def lower(self, builder: Builder, *arguments: Any) -> Value | Sequence[Value]:
         """The operator's results. Raises NotExpressible."""

@@ -1,0 +1,166 @@
+"""The program of the child process that rewrites a TorchScript model; run by path, never imported.
+
+It changes the graphs of `forward` of the model and of all its submodules, which stay as they are: pnnx
+knows modules by their classes. The model is saved as a new file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Python put the folder of this file in front, and modules of the standard library are to come first.
+sys.path[:] = [one for one in sys.path if one and Path(one).resolve() != Path(__file__).resolve().parent]
+sys.path.append(str(Path(__file__).resolve().parents[3]))
+
+from pnnxfix.convert.rewrites import RENAMES, REWRITES, Rewrite  # noqa: E402
+from pnnxfix.verify.serve import serve  # noqa: E402
+
+_COMPLEX = ("fft", "complex", "polar", "stft")
+_ROWS: dict[str, list[Rewrite]] = {}
+for _row in REWRITES:
+    _ROWS.setdefault(_row.operator, []).append(_row)
+# What gives a view of its input: written into in place, it changes that too.
+_VIEWS = frozenset({
+    "alias", "detach", "diagonal", "expand", "expand_as", "flatten", "narrow", "permute", "reshape",
+    "reshape_as", "select", "slice", "squeeze", "t", "transpose", "unflatten", "unfold", "unsqueeze", "view",
+    "view_as", "to", "contiguous", "chunk", "split", "unbind", "swapaxes", "swapdims", "movedim", "moveaxis",
+    "numpy_T", "mT", "mH", "adjoint", "real",
+})  # fmt: skip
+
+
+def start() -> str:
+    import torch
+
+    torch.set_num_threads(1)
+    return f"PyTorch {torch.__version__}"
+
+
+def prepare(path: str, target: str) -> dict[str, Any]:
+    """Rewrite what can be rewritten and save it as `target`; no file where there is nothing."""
+    import torch
+
+    model = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    graphs = list(_find_graphs(model))
+    kinds = {node.kind() for graph in graphs for node in _walk(graph)}
+    is_real = not any(word in kind for kind in kinds for word in _COMPLEX)
+    done: Counter[str] = Counter()
+    for graph in graphs:
+        for node in list(_walk(graph)):
+            before = node.kind()
+            if _rewrite(graph, node, is_real):
+                done[before] += 1
+    if done:
+        model.save(target)
+    return {"rewritten": dict(sorted(done.items()))}
+
+
+def _find_graphs(model: Any) -> Iterator[Any]:
+    seen = set()
+    for module in model.modules():
+        # Modules of one class share their code.
+        kind = str(module._c._type())
+        if kind not in seen and module._c._has_method("forward"):
+            seen.add(kind)
+            yield module.forward.graph
+
+
+def _walk(block: Any) -> Iterator[Any]:
+    stack = [iter(list(block.nodes()))]
+    while stack:
+        node = next(stack[-1], None)
+        if node is None:
+            stack.pop()
+            continue
+        yield node
+        stack += [iter(list(inner.nodes())) for inner in node.blocks()]
+
+
+def _rewrite(graph: Any, node: Any, is_real: bool) -> bool:
+    kind = node.kind()
+    if kind.endswith("_") and not kind.endswith("__"):
+        kind = kind[:-1]
+        if kind not in _ROWS or not _may_copy(node):
+            return False
+    if kind in RENAMES:
+        _replace(node, [_rename(graph, node, RENAMES[kind])])
+        return True
+    for row in _ROWS.get(kind, ()):
+        if (is_real or not row.real) and _matches(row, node):
+            _replace(node, [_insert(graph, node, row, body) for body in row.bodies])
+            return True
+    return False
+
+
+def _may_copy(node: Any) -> bool:
+    """Whether what is written in place is read nowhere else: no view, no input, no parameter."""
+    value = next(iter(node.inputs()))
+    producer = value.node()
+    owned = producer.kind() == "prim::CallMethod" or (
+        producer.kind().startswith("aten::") and producer.kind()[6:] not in _VIEWS
+    )
+    return owned and all(use.user == node or use.user.isBefore(node) for use in value.uses())
+
+
+def _matches(row: Rewrite, node: Any) -> bool:
+    types = [_find_type(part) for part in row.parameters.split(", ")]
+    inputs = list(node.inputs())
+    if len(inputs) != len(types) or node.outputsSize() != len(row.bodies):
+        return False
+    for at, (wanted, value) in enumerate(zip(types, inputs, strict=True)):
+        if at in row.fixed:
+            if value.node().kind() != "prim::Constant" or value.toIValue() != row.fixed[at]:
+                return False
+            continue
+        given = str(value.type())
+        is_tensor = value.type().kind() == "TensorType"
+        if (wanted == "Tensor") != is_tensor or given == "NoneType":
+            return False
+        if wanted == "str" and value.node().kind() != "prim::Constant":
+            return False
+    return True
+
+
+def _find_type(parameter: str) -> str:
+    return parameter.partition(": ")[2] or "Tensor"
+
+
+def _insert(graph: Any, node: Any, row: Rewrite, body: str) -> Any:
+    """The body's nodes before `node`; gives their result."""
+    import torch
+
+    names = [part.partition(": ")[0] for part in row.parameters.split(", ")]
+    kept = [at for at in range(len(names)) if at not in row.fixed]
+    known = [(names[at], value) for at, value in row.fixed.items() if value is not None]
+    fixed = "".join(f"    {name} = {_spell(value)}\n" for name, value in known)
+    signature = ", ".join(row.parameters.split(", ")[at] for at in kept)
+    unit = torch.jit.CompilationUnit(f"def f({signature}):\n{fixed}    return {body}\n")
+    inputs = list(node.inputs())
+    with graph.insert_point_guard(node):
+        (made,) = graph.insertGraph(unit.f.graph, [inputs[at] for at in kept])
+    return made
+
+
+def _spell(value: object) -> str:
+    return f"float('{value}')" if value in (float("inf"), float("-inf")) else repr(value)
+
+
+def _rename(graph: Any, node: Any, kind: str) -> Any:
+    made = graph.create(kind, list(node.inputs()), 1)
+    made.insertBefore(node)
+    return made.output()
+
+
+def _replace(node: Any, values: list[Any]) -> None:
+    for old, new in zip(node.outputs(), values, strict=True):
+        if new not in list(node.inputs()):
+            new.setType(old.type())
+        old.replaceAllUsesWith(new)
+    node.destroy()
+
+
+if __name__ == "__main__":
+    serve({"prepare": prepare}, start)

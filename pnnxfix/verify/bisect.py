@@ -1,0 +1,231 @@
+"""Where a form that disagrees goes wrong: traces both sides, pairs them, names the place in all files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from pnnxfix.pipeline.discovery import NCNN_PY
+from pnnxfix.verify.causes import find_causes, find_output_causes
+from pnnxfix.verify.compare import measure
+from pnnxfix.verify.form import Form, NcnnForm, TorchForm
+from pnnxfix.verify.network import Network, from_ncnn, from_torch
+from pnnxfix.verify.outcome import Divergence, FormReport, Measure, Place, Step, Verdict
+from pnnxfix.verify.places import find_places, find_script_line
+from pnnxfix.verify.process import ChildFailed
+from pnnxfix.verify.search import Culprit, Search
+from pnnxfix.verify.subject import NO_BATCH, Subject
+
+TOLERANCE = 1e-4
+"""Relative L2 error up to which two values agree when both sides have the same weights."""
+
+ROUNDED_TOLERANCE = 5e-3
+"""The same where one side has them as half floats or bytes and the other has not."""
+
+Pick = Callable[[FormReport], "list[str] | None"]
+
+
+def bisect(
+    subject: Subject,
+    forms: Sequence[tuple[Form, FormReport]],
+    reference: Form | None,
+    pick: Pick,
+    verdict: Verdict,
+) -> None:
+    """Give each form that disagrees its divergence, or the reason why there is none."""
+    python = next(((form, report) for form, report in forms if form.name == "python"), None)
+    for form, report in forms:
+        paths = pick(report) if report.state == "disagrees" else None
+        if paths is None:
+            continue
+        believed = reference
+        if form.name == "ncnn" and python is not None and python[1].state != "disagrees" and python[1].measures:
+            # It has ncnn's steps one to one, and the weights can be rounded as ncnn's are.
+            believed = python[0]
+        if not isinstance(believed, TorchForm):
+            report.no_divergence = "stored outputs tell nothing of the way to them"
+            continue
+        _Bisection(subject, believed, form, report, paths).run()
+
+
+class _Bisection:
+    """One form that disagrees, on one input."""
+
+    def __init__(
+        self, subject: Subject, believed: TorchForm, form: Form, report: FormReport, paths: list[str]
+    ) -> None:
+        self.subject, self.believed, self.form = subject, believed, form
+        self.report, self.paths = report, paths
+        same_weights = subject.weights == "fp32" or form.name != "ncnn"
+        self.rounds = form.name == "ncnn" and believed.name == "python"
+        self.tolerance = TOLERANCE if same_weights or self.rounds and subject.rounding else ROUNDED_TOLERANCE
+
+    def run(self) -> None:
+        failing = [one for one in self.report.measures if not one.passed]
+        if self.form.name == "ncnn" and all(one.batch_axis_only for one in failing):
+            self.report.divergence = self._explain_output(failing[0])
+            return
+        try:
+            left = from_torch(self.believed.trace(self.paths, [], self.rounds))
+        except ChildFailed as error:
+            self.report.no_divergence = f"{self.believed.name} cannot be run step by step: {error.reason}"
+            return
+        try:
+            right = self._trace_form()
+        except ChildFailed as error:
+            self.report.no_divergence = f"{self.form.name} cannot be run step by step: {error.reason}"
+            if isinstance(self.form, NcnnForm) and self.form.died_at:
+                self.report.no_divergence += f", at blob {self.form.died_at}"
+            return
+        search = Search(left, right, self.tolerance)
+        culprit = search.find(self._ends(right, {one.output for one in failing}))
+        if culprit is None:
+            self.report.no_divergence = (
+                "no single operator: the error grows bit by bit, as with weights of low precision"
+            )
+            self.report.divergence = None
+            return
+        if self.form.name == "ncnn":
+            axis = self._find_input_axis(right, culprit)
+            if axis is not None:
+                self.report.divergence = replace(axis, steps=_steps(search, culprit))
+                return
+        self.report.divergence = self._describe(search, culprit)
+
+    def _trace_form(self) -> Network:
+        if isinstance(self.form, NcnnForm):
+            assert self.subject.ncnn is not None
+            return from_ncnn(self.form.trace(self.paths, []), self.subject.ncnn)
+        assert isinstance(self.form, TorchForm)
+        return from_torch(self.form.trace(self.paths, [], False))
+
+    def _ends(self, right: Network, names: set[str]) -> list[int]:
+        """The wrong outputs among the traced values; none where they are not known by name."""
+        if self.subject.ncnn is None or not right.layers:
+            return []
+        index = {value.record.key: at for at, value in enumerate(right.values)}
+        graph = self.subject.ncnn.graph
+        ends = []
+        for name in names:
+            seen = 0
+            while name not in index and (above := graph.producer(name)) is not None and seen < 1000:
+                seen += 1
+                name = graph.original(above).inputs[0]
+            if name in index:
+                ends.append(index[name])
+        return ends
+
+    # what is told
+
+    def _describe(self, search: Search, culprit: Culprit) -> Divergence:
+        left, right = search.left, search.right
+        operator = right.values[culprit.right]
+        layer = right.layers[culprit.right] if right.layers else None
+        partner = None if culprit.left is None else left.values[culprit.left]
+        name = layer.name if layer is not None else str(operator.record.facts.get("target", operator.record.key))
+        evidence = self._fetch(search, culprit)
+        return Divergence(
+            self.form.name,
+            name,
+            operator.kind,
+            find_places(self.subject, operator.record, layer, partner.record if partner else None),
+            culprit.error_in,
+            culprit.error_out,
+            find_causes(self.subject, search, culprit, layer, self.report),
+            "",
+            _steps(search, culprit),
+            evidence,
+        )
+
+    def _fetch(self, search: Search, culprit: Culprit) -> Measure | None:
+        """Both values whole, from a second run of each side. A signature tells how far, not where."""
+        if culprit.left is None or culprit.finding != "value":
+            return None
+        keys = search.left.values[culprit.left].record.key, search.right.values[culprit.right].record.key
+        try:
+            self.believed.trace(self.paths, [keys[0]], self.rounds)
+            if isinstance(self.form, TorchForm):
+                self.form.trace(self.paths, [keys[1]], False)
+            else:
+                self.form.trace(self.paths, [keys[1]])
+        except ChildFailed:
+            return None
+        a, b = self.believed.fetched(keys[0]), self.form.fetched(keys[1])
+        if a is None or b is None:
+            return None
+        same = a.size == b.size
+        return measure(a, b.reshape(a.shape) if same else b, name := keys[1], name, self.tolerance)
+
+    # batch axes, which only the script knows
+
+    def _explain_output(self, one: Measure) -> Divergence:
+        line = find_script_line(self.subject, one.output, is_input=False)
+        layer = None
+        if self.subject.ncnn is not None and (handle := self.subject.ncnn.graph.producer(one.output)) is not None:
+            layer = self.subject.ncnn.graph.original(handle)
+        places = ((line,) if line else ()) + find_places(self.subject, None, layer, None)
+        return Divergence(
+            "ncnn", one.output, "batch axis", places, 0.0, math.inf, find_output_causes(one), measure=one
+        )
+
+    def _find_input_axis(self, right: Network, culprit: Culprit) -> Divergence | None:
+        """Whether the model agrees once an input is fed with its batch on another axis: it is tried."""
+        assert isinstance(self.form, NcnnForm)
+        sources = [culprit.right, *right.values[culprit.right].inputs]
+        fed = [right.layers[at].outputs[0] for at in sources if right.layers[at].type == "Input"]
+        for at, one in enumerate(self.subject.inputs):
+            if one.blob not in fed:
+                continue
+            for axis in (0, 1, NO_BATCH):
+                ones = axis < len(one.shape) and one.shape[axis] == 1
+                if axis == one.batch_axis or not (ones or axis == NO_BATCH):
+                    continue
+                self.subject.inputs[at] = replace(one, batch_axis=axis)
+                try:
+                    self.form.restart()
+                    network = self._trace_form()
+                    left = from_torch(self.believed.trace(self.paths, [], self.rounds))
+                    is_better = Search(left, network, self.tolerance).find([]) is None
+                except ChildFailed:
+                    is_better = False
+                finally:
+                    self.subject.inputs[at] = one
+                if is_better:
+                    return self._explain_input(one.blob, one.batch_axis, axis, culprit)
+        return None
+
+    def _explain_input(self, blob: str, old: int, new: int, culprit: Culprit) -> Divergence:
+        places: tuple[Place, ...] = ()
+        line = find_script_line(self.subject, blob, is_input=True)
+        if line is not None:
+            places = (line,)
+        assert self.subject.ncnn is not None
+        handle = self.subject.ncnn.graph.producer(blob)
+        layer = None if handle is None else self.subject.ncnn.graph.original(handle)
+        name = self.subject.files[NCNN_PY].name if NCNN_PY in self.subject.files else "the caller"
+        said = "none (233)" if old == NO_BATCH else str(old)
+        should = "none (233)" if new == NO_BATCH else str(new)
+        cause = f"{name} feeds {blob} with batch axis {said}; with {should} every layer agrees"
+        return Divergence(
+            "ncnn",
+            blob,
+            "Input",
+            places + find_places(self.subject, None, layer, None),
+            0.0,
+            culprit.error_out,
+            (cause,),
+        )
+
+
+def _steps(search: Search, culprit: Culprit) -> tuple[Step, ...]:
+    steps = []
+    for at, value in enumerate(search.right.values):
+        layer = search.right.layers[at].name if search.right.layers else str(value.record.facts.get("target"))
+        partner = search.pairs.get(at)
+        name = ""
+        if partner is not None:
+            facts = search.left.values[partner].record.facts
+            name = f"{facts.get('target') or search.left.values[partner].record.key} {search.left.values[partner].kind}"
+        steps.append(Step(name, f"{layer} {value.kind}", search.error(at), at == culprit.right))
+    return tuple(steps)
