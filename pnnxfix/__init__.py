@@ -6,6 +6,7 @@ report = pnnxfix.check("models/")
 for finding in report.findings:
     print(finding.path, finding.line, finding.code, finding.message)
 report = pnnxfix.fix("models/", dry_run=True)
+network = pnnxfix.export(model, "model.pt", inputs)  # as pnnx.export, and repaired
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from pnnxfix.conversion.api import ConversionFailed, convert, export
     from pnnxfix.options import Options, Style
     from pnnxfix.report import Finding, Report
 
     PathLike = str | os.PathLike[str]
 
 __version__ = "0.1.0"
-__all__ = ["Finding", "Report", "__version__", "check", "fix"]
+__all__ = ["ConversionFailed", "Finding", "Report", "__version__", "check", "convert", "export", "fix"]
 
 
 def check(
@@ -119,6 +121,10 @@ def __getattr__(name: str) -> object:
         from pnnxfix import report
 
         return getattr(report, name)
+    if name in ("ConversionFailed", "convert", "export"):
+        from pnnxfix.conversion import api
+
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -54,8 +54,8 @@ def command(
     from pnnxfix.cli.console import painter, write
     from pnnxfix.cli.convert_text import render_json, render_text
     from pnnxfix.cli.settings import make_options
-    from pnnxfix.convert.arguments import read_arguments
-    from pnnxfix.convert.convert import Request, convert_model
+    from pnnxfix.conversion.arguments import read_arguments
+    from pnnxfix.conversion.convert import Request, convert_model
 
     arguments = read_arguments(words)
     given = {"custom_layers": frozenset(custom_layers)} if custom_layers else {}

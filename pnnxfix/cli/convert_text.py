@@ -10,7 +10,7 @@ from pnnxfix.cli.console import BOLD, CYAN, GREEN, RED, YELLOW, Paint, count, pr
 from pnnxfix.cli.explained import render_explanations
 from pnnxfix.cli.json_output import SCHEMA_VERSION, _finding
 from pnnxfix.cli.text import render_findings, render_problems
-from pnnxfix.convert.outcome import Attempt, ConvertReport
+from pnnxfix.conversion.outcome import Attempt, ConvertReport
 from pnnxfix.report import Report
 
 

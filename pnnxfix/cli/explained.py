@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pnnxfix.cli.console import BOLD, CYAN, GREEN, RED, YELLOW, Paint, painter, printable, shown, write
 from pnnxfix.cli.run import View, run_check
-from pnnxfix.convert.explain import Explanation, check_explained
+from pnnxfix.conversion.explain import Explanation, check_explained
 from pnnxfix.options import Options
 from pnnxfix.report import Report
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pnnxfix.codecs.python_source import PythonFile, hide_leaks, is_broken_statement, syntax_error
 from pnnxfix.data import known_layers
-from pnnxfix.graph.splits import EXPRESSION, is_layout_row
+from pnnxfix.graph.splits import EXPRESSION
 from pnnxfix.options import Options
 from pnnxfix.pipeline.discovery import PNNX_PARAM
 from pnnxfix.pipeline.findings import Place, make_finding
@@ -18,7 +18,7 @@ from pnnxfix.report import Finding
 
 if TYPE_CHECKING:
     from pnnxfix.pipeline.plan import Plan
-    from pnnxfix.rules.base import Refusal
+    from pnnxfix.rules.base import Refusal, Rule
     from pnnxfix.rules.faults import Fault
 
 _MOST_BROKEN_STATEMENTS = 100
@@ -125,29 +125,32 @@ def _find_faults(loaded: LoadedConversion, selection: Selection, result: Analysi
 def _report_attendants(
     ncnn: ParamGraph | None, unknown: list[int], selection: Selection, result: Analysis
 ) -> None:
-    """Report rows that are there only for another one: constants, and changes of layout."""
-    if ncnn is None:
+    """Report rows that are there only for another one: constants, lists, and changes of layout."""
+    if ncnn is None or not unknown:
         return
-    rows = [
-        at for at in unknown if (layer := ncnn.graph.original(at)).type == EXPRESSION or is_layout_row(layer)
-    ]
+    from pnnxfix.pipeline.leaks import LISTS, is_attendant
+
+    rows = [at for at in unknown if is_attendant(ncnn.graph.original(at))]
     if not rows:
         return
-    from pnnxfix.rules.leaks import LeakedExpression, LeakedLayoutChange
+    from pnnxfix.rules.leaks import LeakedExpression, LeakedLayoutChange, LeakedList
 
     path = Path(ncnn.file.path)
     for handle in rows:
         layer = ncnn.graph.original(handle)
-        rule = LeakedExpression if layer.type == EXPRESSION else LeakedLayoutChange
+        rule: type[Rule] = LeakedExpression if layer.type == EXPRESSION else LeakedLayoutChange
+        rule = LeakedList if layer.type in LISTS else rule
         if not selection.wants(rule.code, path):
             continue
         removed = ncnn.graph.is_removed(handle)
-        help_text = "`pnnxfix fix` removes it with the operator that reads it"
+        relation = "makes or reads it" if layer.type in LISTS else "reads it"
+        help_text = f"`pnnxfix fix` removes it with the operator that {relation}"
         if not removed:
             help_text = (
-                "repair the operator that reads it, or replace that in the PyTorch model; this row then goes"
+                f"repair the operator that {relation}, or replace that in the PyTorch model; "
+                "this row then goes"
             )
-        refusal = None if removed else "an operator that stays reads it"
+        refusal = None if removed else f"an operator that stays {relation}"
         message, place = f"ncnn has no layer `{layer.type}`", Place(path, handle + 1)
         result.findings.append(make_finding(rule, place, message, help_text, layer.name, refusal))
 

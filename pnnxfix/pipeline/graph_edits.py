@@ -62,8 +62,9 @@ def _rename(graph: Graph, lowering: RegionLowering) -> bool:
     maker = graph.maker(blob)
     if maker is None or not maker.inputs or is_network_output(blob) or graph.users(blob) != [handle]:
         return False  # an Input keeps its name, and a stored constant its place
-    others = [name for name in graph[handle].inputs if name != blob]
-    graph.replace(handle)
+    others = {name: None for at in lowering.handles for name in graph[at].inputs if name != blob}
+    for at in lowering.handles:
+        graph.replace(at)
     names = tuple(result if name == blob else name for name in maker.outputs)
     graph.replace_operator(maker, replace(maker, outputs=names))
     for name in others:

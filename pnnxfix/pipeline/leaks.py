@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from pnnxfix.codecs.python_source import LeakedCall
+from pnnxfix.graph.graph import Operator
 from pnnxfix.graph.splits import EXPRESSION, is_layout_row, origin
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.rules.base import OperatorRule
@@ -32,6 +33,14 @@ class Leak:
     doubt: str = ""
 
 
+LISTS = frozenset({"prim::ListConstruct", "prim::TupleConstruct", "prim::ListUnpack"})
+
+
+def is_attendant(layer: Operator) -> bool:
+    """Whether a row is there only for another one: a constant, a list, a change of layout."""
+    return layer.type == EXPRESSION or layer.type in LISTS or is_layout_row(layer)
+
+
 def find_leaks(
     loaded: LoadedConversion, unknown_layers: list[int], rules: dict[str, OperatorRule]
 ) -> list[Leak]:
@@ -43,7 +52,7 @@ def find_leaks(
         graph = loaded.pnnx.graph
         wanted = {kind for kind in rules if "::" in kind}
         layers = [loaded.ncnn.graph[handle] for handle in unknown_layers] if loaded.ncnn else []
-        left = {layer.name for layer in layers if layer.type != EXPRESSION}
+        left = {layer.name for layer in layers if not is_attendant(layer)}
         rows = loaded.pnnx.file.rows
         first = loaded.pnnx.file.first_row
         # A converted type such as torch.clamp leaks only where ncnn still has its row.
@@ -51,7 +60,7 @@ def find_leaks(
             at for at, row in enumerate(rows[first:], first) if row and (row[0] in wanted or row[1] in left)
         ]:
             leak = Leak(rows[index][0], rows[index][1], rules.get(rows[index][0]), pnnx=index)
-            if leak.type == EXPRESSION:
+            if leak.type == EXPRESSION or leak.type in LISTS:
                 continue
             leaks.append(leak)
             by_key[leak.type, leak.name] = leak
@@ -60,7 +69,7 @@ def find_leaks(
     if loaded.ncnn is not None:
         for handle in unknown_layers:
             layer = loaded.ncnn.graph[handle]
-            if layer.type == EXPRESSION or is_layout_row(layer):
+            if is_attendant(layer):
                 continue
             found = by_key.get((layer.type, layer.name))
             if found is None or found.ncnn is not None:

@@ -13,11 +13,14 @@ from pnnxfix.graph.splits import EXPRESSION
 from pnnxfix.pipeline.constants import read_constant
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.regions import Part, Regions, skip_layout_rows
+from pnnxfix.pipeline.stored import list_items, read_indexes, read_stored
 from pnnxfix.rules.base import FLOAT_TYPES, Layer, Parameter, Refusal
 from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
+from pnnxfix.rules.lowering.stored import StoredTensor
 
 _NO_SHAPE_HELP = "convert the model again with its inputshape, so that pnnx writes the shapes"
 _LISTS = frozenset({"prim::ListConstruct", "prim::TupleConstruct"})
+ATTRIBUTE = "pnnx.Attribute"
 Settle = Callable[[str], Number | Refusal]
 
 
@@ -172,10 +175,31 @@ class RegionLowerer:
     def maker(self, operand: str) -> Operator | None:
         return self._pnnx.maker(operand)
 
-    def list_items(self, blob: str) -> tuple[str, ...]:
+    def list_blobs(self, blob: str) -> tuple[str, ...]:
         """The blobs that a leaked list was made of."""
         maker = self._ncnn.maker(blob)
-        return () if maker is None or maker.type not in _LISTS else maker.inputs
+        if maker is None or maker.type not in _LISTS | {EXPRESSION}:
+            return ()
+        if len(self._ncnn.users(blob)) != 1:
+            raise _Refused(Refusal("two operators read the same list", "report this with the files"))
+        return maker.inputs
+
+    def stored(self, attribute: Operator) -> StoredTensor:
+        """The numbers of a `pnnx.Attribute`."""
+        found = read_stored(self._loaded, attribute)
+        if isinstance(found, Refusal):
+            raise _Refused(found)
+        return found
+
+    def index(self, operand: str) -> StoredTensor | None:
+        """An item of a list of indexes: a stored tensor or None."""
+        maker = self._pnnx.maker(operand)
+        if maker is not None and maker.type == ATTRIBUTE:
+            return self.stored(maker)
+        if maker is not None and maker.type == EXPRESSION and maker.parameter("expr") == "None":
+            return None
+        reason = "an index is computed while the network runs"
+        raise _Refused(Refusal(reason, "make it a constant in the PyTorch model"))
 
     def settle(self, name: str) -> Number | Refusal:
         return self._settle(name)
@@ -197,6 +221,10 @@ class _Arguments:
         """A Value, a list of them, or a constant; raises _Refused where it is not in the files."""
         if parameter.type == "Expression":
             return self._expression()
+        if parameter.type == "Shape":
+            return None  # the shape of the result says it
+        if parameter.type == "Indexes":
+            return self._indexes(parameter, index)
         operand = self._find_operand(parameter, index)
         if operand is None:
             text = self._operator.parameter(parameter.name)
@@ -207,6 +235,8 @@ class _Arguments:
         maker = self._lowerer.maker(operand)
         if parameter.type == "Tensor[]":
             return self._tensors(parameter, operand, maker)
+        if parameter.type == "Stored" and maker is not None and maker.type == ATTRIBUTE:
+            return self._lowerer.stored(maker)
         if maker is not None and maker.type == EXPRESSION and not maker.inputs:
             return self._constant(maker.parameter("expr") or "", parameter)
         if not parameter.type.startswith("Tensor"):
@@ -227,14 +257,30 @@ class _Arguments:
         return self._row.inputs[self._operator.inputs.index(operand)]
 
     def _tensors(self, parameter: Parameter, operand: str, maker: Operator | None) -> list[Value]:
-        if maker is not None and maker.type in _LISTS:
-            blobs = self._lowerer.list_items(self._blob(operand))
+        items = None if maker is None else list_items(maker)
+        if items is not None and maker is not None:
+            blobs = self._lowerer.list_blobs(self._blob(operand))
             if len(blobs) != len(maker.inputs):
                 raise _Refused(Refusal(f"the list `{parameter.name}` is another one in ncnn", "report this"))
-            pairs = list(zip(maker.inputs, blobs, strict=True))
+            pairs = [(maker.inputs[at], blobs[at]) for at in items]
         else:
             pairs = [(name, self._blob(name)) for name in self._operator.inputs]
         return [self._lowerer.tensor(f"{parameter.name}[{at}]", *pair) for at, pair in enumerate(pairs)]
+
+    def _indexes(self, parameter: Parameter, index: int) -> tuple[StoredTensor | None, ...]:
+        """A list of stored tensors or None, as an Expression or in the words of the row itself."""
+        text, inputs = self._operator.parameter(parameter.name), self._operator.inputs
+        if text is None:
+            operand = self._find_operand(parameter, index)
+            maker = None if operand is None else self._lowerer.maker(operand)
+            text = None if maker is None else maker.parameter("expr")
+            inputs = () if maker is None else maker.inputs
+            if maker is not None and maker.type in _LISTS:
+                text = f"[{','.join(f'@{at}' for at in range(len(inputs)))}]"
+        items = read_indexes(text or "")
+        if isinstance(items, Refusal):
+            raise _Refused(items)
+        return tuple(self._lowerer.index(inputs[item]) if isinstance(item, int) else item for item in items)
 
     def _expression(self) -> tuple[str, list[Value]]:
         inputs = [

@@ -249,7 +249,7 @@ class LeakPlanner:
         call = leak.python
         if place is None or call is None or self._operator_calls is None:
             return
-        result = self._operator_calls.translate(call, lambda argument: self._settle(leak, argument))
+        result = self._operator_calls.translate(call, lambda argument: self._settle(leak, call, argument))
         rule: type[Rule] = LeakedOperator
         if isinstance(result, Refusal) and not is_known(leak.type):
             rule = UnknownOperator
@@ -265,13 +265,17 @@ class LeakPlanner:
         help_text = f"`pnnxfix fix` writes {result.expression}" + (f"; {result.note}" if result.note else "")
         self._add(rule, place, message, help_text, leak.name, None)
 
-    def _settle(self, leak: Leak, argument: int) -> Number | Refusal:
+    def _settle(self, leak: Leak, call: LeakedCall, argument: int) -> Number | Refusal:
         """The number of an argument whose spelling may have destroyed it."""
-        arguments = () if leak.python is None else leak.python.arguments
         if leak.type not in self._traced:
             self._traced[leak.type] = self._read_traced({leak.type})
-        rule = SchemaArguments(leak.type, len(arguments))
-        return self._call(leak, rule, self._traced[leak.type]).scalar(str(argument))
+        # Its rows may have been lowered by now, and spell the constant as the code does.
+        alone = Leak(leak.type, leak.name, python=call)
+        rule = SchemaArguments(leak.type, len(call.arguments))
+        position, traced = self._positions.get(id(leak), -1), self._traced[leak.type]
+        return LeakCall(self._loaded, alone, rule, position, traced, self._options.values).scalar(
+            str(argument)
+        )
 
     def _report_unknown(self, leak: Leak) -> None:
         place = find_places(self._loaded, leak).get("ncnn")

@@ -74,6 +74,31 @@ class LeakedLayoutChange(Rule):
     name = "leaked-layout-change"
 
 
+class LeakedList(Rule):
+    """A list of tensors around an operator that pnnx left behind.
+
+    What it finds: a row `prim::ListConstruct`, `prim::TupleConstruct` or `prim::ListUnpack` in
+    `.ncnn.param`: what an operator takes a list of tensors from, or what takes apart the list that
+    it gives.
+
+    Why it breaks: ncnn has blobs and no lists, and no such layer.
+
+    Repair: it goes with the operator; the layers that take that one's place read and make the
+    tensors themselves.
+
+    Limits: it stays where that operator stays.
+
+    Example:
+        aten::unsafe_chunk       pnnx_2                   3 1 in0 2 1 3
+        prim::ListUnpack         pnnx_3                   1 2 3 out0 out1
+
+    Source: TorchScript's prim operators; conversions of all releases.
+    """
+
+    code = "PNX205"
+    name = "leaked-list"
+
+
 class BareSpecial(Rule):
     """A value that is assigned a bare `inf` or `nan`.
 

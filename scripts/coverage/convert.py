@@ -75,20 +75,23 @@ def _make(entry: Any, case: Case, pnnx: Pnnx) -> None:
     except Unusable as error:
         case.finish(Record(skipped=str(error)))
         return
-    case.finish(_convert(case, pnnx, traced.input_shapes))
+    case.finish(convert_case(case, pnnx, traced.input_shapes))
 
 
-def _convert(case: Case, pnnx: Pnnx, input_shapes: str) -> Record:
-    command = [str(pnnx.program), case.script.name, f"inputshape={input_shapes}"]
+def convert_case(
+    case: Case, pnnx: Pnnx, input_shapes: str, *settings: str, seconds: float = PNNX_SECONDS
+) -> Record:
+    """Run pnnx in the case's folder; `settings` are further arguments such as `fp16=0`."""
+    command = [str(pnnx.program), case.script.name, f"inputshape={input_shapes}", *settings]
     started = time.monotonic()
     with (case.folder / "pnnx.log").open("wb") as log:
         try:
             ended = subprocess.run(
-                command, cwd=case.folder, stdout=log, stderr=subprocess.STDOUT, timeout=PNNX_SECONDS
+                command, cwd=case.folder, stdout=log, stderr=subprocess.STDOUT, timeout=seconds
             )
         except subprocess.TimeoutExpired:
-            return Record(failure=f"{case.read_last_stage()}: no end within {PNNX_SECONDS} s")
-    seconds = round(time.monotonic() - started, 3)
+            return Record(failure=f"{case.read_last_stage()}: no end within {seconds:.0f} s")
+    took = round(time.monotonic() - started, 3)
     if case.python.exists() and case.ncnn_param.exists():
-        return Record(seconds=seconds)
-    return Record(seconds=seconds, failure=f"{case.read_last_stage()}: exit code {ended.returncode}")
+        return Record(seconds=took)
+    return Record(seconds=took, failure=f"{case.read_last_stage()}: exit code {ended.returncode}")

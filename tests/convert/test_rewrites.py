@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pnnxfix.convert import prepare
-from pnnxfix.convert.rewrites import RENAMES, REWRITES, Rewrite
+from pnnxfix.conversion import prepare
+from pnnxfix.conversion.rewrites import RENAMES, REWRITES, Rewrite
 from pnnxfix.verify.process import Child, Limits
 
 torch = pytest.importorskip("torch")

@@ -209,6 +209,7 @@ class Bench:
         limits = Limits(60.0)
         self._limits = limits
         self._network = ""
+        self.reason = ""
         self._reference = TorchForm(limits, base / "reference", STORED, None)
         self._python = TorchForm(limits, base / "python", STORED, STORED)
         self._subject: TorchForm = TorchForm(limits, base / "subject", STORED, STORED)
@@ -273,6 +274,7 @@ class Bench:
                 return "agrees", None
             report.state = "disagrees"
             bisect(subject, forms, self._reference, self._pick, Verdict(subject.stem))
+            self.reason = report.no_divergence
             return "disagrees", report.divergence
 
     def _pick(self, report: FormReport) -> list[str] | None:
@@ -317,7 +319,7 @@ def main() -> None:
             counts[state] += 1
             if state != "disagrees":
                 continue
-            named = divergence.operator if divergence else "nothing"
+            named = divergence.operator if divergence else bench.reason
             kinds[fault.kind, named == fault.operator] += 1
             seen.append(fault)
             if named != fault.operator:

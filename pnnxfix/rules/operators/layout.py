@@ -31,11 +31,6 @@ def _transpose(b: Builder, x: Value, dim0: int, dim1: int) -> Value:
     return b.permute(x, order)
 
 
-def _unbind(b: Builder, x: Value, dim: int) -> list[Value]:
-    axis = x.axis(dim)
-    return [b.select(x, axis, index) for index in range(x.shape[axis])]
-
-
 def _slice(
     b: Builder,
     x: Value,
@@ -99,7 +94,6 @@ class Layout(Family):
         "Tensor.permute(Tensor input, int[] dims) -> Tensor": _permute,
         "torch.permute(Tensor input, int[] dims) -> Tensor": _permute,
         "torch.transpose(Tensor input, int dim0, int dim1) -> Tensor": _transpose,
-        "torch.unbind(Tensor input, int dim) -> Tensor[]": _unbind,
         "Tensor.select(Tensor input, int dim, int index) -> Tensor": lambda b, x, d, i: b.select(x, d, i),
         "Tensor.slice(Tensor input, int[] dims, int[] starts, int[] ends, int[] steps, int[] selects)"
         " -> Tensor": _slice,

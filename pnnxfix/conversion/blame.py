@@ -6,9 +6,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pnnxfix.convert.log import Log
-from pnnxfix.convert.pnnx import Pnnx, run_pnnx
-from pnnxfix.convert.staging import Stage
+from pnnxfix.conversion.log import Log
+from pnnxfix.conversion.pnnx import Pnnx, run_pnnx
+from pnnxfix.conversion.staging import Stage
 from pnnxfix.verify.process import Child, ChildFailed, Limits
 
 _PROGRAM = Path(__file__).with_name("programs") / "truncate.py"

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pnnxfix.convert.blame import Culprit
-from pnnxfix.convert.explain import Explanation
-from pnnxfix.convert.judge import Judged
-from pnnxfix.convert.pnnx import Run
+from pnnxfix.conversion.blame import Culprit
+from pnnxfix.conversion.explain import Explanation
+from pnnxfix.conversion.judge import Judged
+from pnnxfix.conversion.pnnx import Run
 from pnnxfix.report import Change, ConversionReport
 
 Way = Literal["as given", "prepared"]

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from pnnxfix.codecs.torchscript_archive import Archive
-from pnnxfix.errors import PnnxfixError
+from pnnxfix.errors import ParseError, PnnxfixError
 
 OUTPUTS = {
     "pnnxparam": "{}.pnnx.param",
@@ -30,6 +30,7 @@ _TYPES = "f32|f16|f64|bf16|i32|i64|i16|i8|u8|c32|c64|c128"
 _SHAPE = rf"\[\d+(?:,\d+)*\](?:{_TYPES})?"
 _SHAPES = re.compile(rf"{_SHAPE}(?:,{_SHAPE})*")
 _VALUES = {"fp16": ("0", "1"), "optlevel": ("0", "1", "2"), "device": ("cpu", "gpu")}
+_HOW_TO_SAVE = "save it with torch.jit.trace(model.eval(), inputs).save(path)"
 _TRACED_SINCE = "20241223"
 
 
@@ -110,8 +111,10 @@ def check_model(arguments: Arguments, release: str) -> None:
     path = arguments.model
     if not path.is_file():
         raise PnnxfixError(f"{path}: there is no such file")
-    archive = Archive(path)
-    archive.close()
+    try:
+        Archive(path).close()
+    except ParseError as error:
+        raise ParseError(error.path, error.line, error.column, f"{error.reason}; {_HOW_TO_SAVE}") from error
     if "inputshape" in arguments.options or "input" in arguments.options:
         return
     if not _states_inputs(path) or (release != "unknown" and release < _TRACED_SINCE):

@@ -16,7 +16,7 @@ from typing import Any
 sys.path[:] = [one for one in sys.path if one and Path(one).resolve() != Path(__file__).resolve().parent]
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
-from pnnxfix.convert.rewrites import RENAMES, REWRITES, Rewrite  # noqa: E402
+from pnnxfix.conversion.rewrites import RENAMES, REWRITES, Rewrite  # noqa: E402
 from pnnxfix.verify.serve import serve  # noqa: E402
 
 _COMPLEX = ("fft", "complex", "polar", "stft")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pnnxfix.convert.arguments import OUTPUTS, Arguments
+from pnnxfix.conversion.arguments import OUTPUTS, Arguments
 from pnnxfix.errors import PnnxfixError
 
 LOG = "pnnx.log"

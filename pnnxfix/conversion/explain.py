@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pnnxfix.convert.log import Group, Log, read_log
+from pnnxfix.conversion.log import Group, Log, read_log
 from pnnxfix.errors import ParseError
 from pnnxfix.options import Options
 from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, Conversion, find_conversions

@@ -8,16 +8,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pnnxfix.convert.arguments import Arguments, check_model
-from pnnxfix.convert.blame import find_culprit
-from pnnxfix.convert.explain import Explanation, explain
-from pnnxfix.convert.judge import judge
-from pnnxfix.convert.log import Log, read_log
-from pnnxfix.convert.outcome import Attempt, ConvertReport, Way
-from pnnxfix.convert.pnnx import Pnnx, Run, find_pnnx, find_versions, run_pnnx
-from pnnxfix.convert.prepare import prepare_model
-from pnnxfix.convert.staging import Stage, check_outputs, check_written, open_stage, publish, publish_log
-from pnnxfix.convert.versions import find_known_bad
+from pnnxfix.conversion.arguments import Arguments, check_model
+from pnnxfix.conversion.blame import find_culprit
+from pnnxfix.conversion.explain import Explanation, explain
+from pnnxfix.conversion.judge import judge
+from pnnxfix.conversion.log import Log, read_log
+from pnnxfix.conversion.outcome import Attempt, ConvertReport, Way
+from pnnxfix.conversion.pnnx import Pnnx, Run, find_pnnx, find_versions, run_pnnx
+from pnnxfix.conversion.prepare import prepare_model
+from pnnxfix.conversion.staging import Stage, check_outputs, check_written, open_stage, publish, publish_log
+from pnnxfix.conversion.versions import find_known_bad
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.options import Options
 from pnnxfix.pipeline.discovery import find_conversions

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnnxfix.convert.arguments import OUTPUTS, read_arguments
-from pnnxfix.convert.convert import Request, convert_model
-from pnnxfix.convert.outcome import ConvertReport
+from pnnxfix.conversion.arguments import OUTPUTS, read_arguments
+from pnnxfix.conversion.convert import Request, convert_model
+from pnnxfix.conversion.outcome import ConvertReport
 from pnnxfix.errors import PnnxfixError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def convert(
     return _import_network(Path(arguments.spelled["pnnxpy"]), report)
 
 
-def _import_network(path: Path, report: ConvertReport) -> Any:
+def _import_network(path: Path, report: ConvertReport) -> torch.nn.Module:
     attempt = report.kept
     if attempt is None or attempt.report is None:
         culprit = report.attempts[0].culprit
@@ -148,7 +148,8 @@ def _import_network(path: Path, report: ConvertReport) -> Any:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-        return module.Model()
+        network: torch.nn.Module = module.Model()
+        return network
     except Exception as error:
         del sys.modules[name]
         reason = f"{type(error).__name__}: {error}"
@@ -186,7 +187,9 @@ def _make_inputs(shapes: Sequence[Sequence[int]], types: Sequence[str]) -> list[
     dtypes = {short: getattr(torch, name) for name, short in _TYPES.items()}
     if len(shapes) != len(types) or any(kind not in dtypes for kind in types):
         raise PnnxfixError("input_types holds one of f32, i64, ... for each shape in input_shapes")
-    return [
-        torch.rand(tuple(size)).to(dtypes[kind]) if kind[0] in "fbc" else torch.zeros(tuple(size), dtype=dtypes[kind])
-        for size, kind in zip(shapes, types, strict=True)
-    ]
+    made = []
+    for size, kind in zip(shapes, types, strict=True):
+        # Zeros are in range wherever integers are indices.
+        make = torch.rand if kind[0] in "fbc" else torch.zeros
+        made.append(make(tuple(size)).to(dtypes[kind]))
+    return made
