@@ -29,6 +29,12 @@ class Figure:
         return self.timing.best / self.floor.best
 
     @property
+    def cpu_ratio(self) -> float:
+        """The same of processor time; 0 where a program timed a part of itself."""
+        mine, floor = min(self.timing.cpu), min(self.floor.cpu)
+        return mine / floor if floor else 0.0
+
+    @property
     def verdict(self) -> str:
         if self.bar is None:
             return "no bar"
@@ -65,8 +71,8 @@ def render_page(result: dict[str, Any]) -> str:
             "",
             f"## {section}",
             "",
-            "| | pnnxfix | CPU | peak memory | floor | | CPU | ratio | bar | |",
-            "|---|---|---|---|---|---|---|---|---|---|",
+            "| | pnnxfix | CPU | peak memory | floor | | CPU | ratio | of CPU | bar | |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         of_section = [figure for figure in figures if figure.section == section]
         lines += [_render_row(figure) for figure in of_section]
@@ -81,7 +87,8 @@ def render_text(figures: Iterable[Figure]) -> str:
     return "".join(
         f"  {figure.what}: {_both(figure.timing)}, {_size(figure.timing.peak)}\n"
         f"      floor: {figure.floor_name}: {_both(figure.floor)}\n"
-        f"      ratio {_number(figure.ratio)}, bar {_bar(figure)}: {figure.verdict}\n"
+        f"      ratio {_number(figure.ratio)} (of processor time {_number(figure.cpu_ratio)}), "
+        f"bar {_bar(figure)}: {figure.verdict}\n"
         for figure in figures
     )
 
@@ -96,6 +103,7 @@ def _render_row(figure: Figure) -> str:
         _both(figure.floor),
         _seconds(min(figure.floor.cpu)),
         _number(figure.ratio),
+        _number(figure.cpu_ratio) if figure.cpu_ratio else "-",
         _bar(figure),
         figure.verdict,
     )
@@ -107,7 +115,7 @@ def _both(timing: Timing) -> str:
 
 
 def _bar(figure: Figure) -> str:
-    return "none" if figure.bar is None else f"{figure.bar:g}"
+    return "none" if figure.bar is None else f"{figure.bar:.3g}"
 
 
 def _seconds(value: float) -> str:

@@ -30,7 +30,11 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds of each run, on the wall and of the processor, and the largest resident set in bytes."""
+    """Seconds of each run, on the wall and of the processor, and the largest resident set in bytes.
+
+    Linux counts what this process held when it started the program, so `peak` is never below that, some
+    20 MB; therefore nothing large is imported or kept here.
+    """
 
     wall: tuple[float, ...]
     cpu: tuple[float, ...]

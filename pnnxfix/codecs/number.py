@@ -55,6 +55,12 @@ class Number:
     doubt: str = ""
 
     @property
+    def looks_rounded(self) -> bool:
+        """Whether the spelling has so many digits that more of them were probably cut off."""
+        digits = re.sub(r"[eE].*|[^0-9]", "", self.text).strip("0")
+        return self.slack > abs(self.value) * 2.0**-24 and len(digits) >= 5
+
+    @property
     def float32(self) -> float:
         """The float32 nearest to the value, as a Python float; out of range gives an infinity."""
         return to_float32(self.value)

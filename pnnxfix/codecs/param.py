@@ -18,8 +18,8 @@ MAGIC = "7767517"
 # A blank in the sense of C's isspace would be read as such by ncnn and by str.split alike; any
 # other control character, and blanks beyond ASCII, would not, so they are refused.
 _CONTROL = bytes(code for code in (*range(32), 127) if code not in b"\t\n\r")
-_WIDE_BLANK = re.compile("[\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]")
-_WORD = re.compile(r"\S+")
+_WIDE_BLANK = "[\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]"
+_WORD = r"\S+"
 
 Row = list[str]
 
@@ -44,7 +44,7 @@ class ParamFile:
 
     def column(self, index: int, word: int) -> int:
         """The column, from 1, of a word of a line."""
-        for at, match in enumerate(_WORD.finditer(self.lines[index])):
+        for at, match in enumerate(re.finditer(_WORD, self.lines[index])):
             if at == word:
                 return match.start() + 1
         return 1
@@ -85,7 +85,7 @@ def parse_param(data: bytes, path: str) -> ParamFile:
     except UnicodeDecodeError as error:
         raise _at(data, error.start, path, "the file is not UTF-8 text") from None
     if not text.isascii():
-        wide = _WIDE_BLANK.search(text)
+        wide = re.search(_WIDE_BLANK, text)
         if wide is not None:
             before = text[: wide.start()]
             raise ParseError(
@@ -144,7 +144,7 @@ def _render(old_line: str, old_row: Row, row: Row) -> str:
     end = old_line[len(body) :]
     if body == format_row(old_row):
         return format_row(row) + end
-    starts = [match.start() for match in _WORD.finditer(body)][:3]
+    starts = [match.start() for match in re.finditer(_WORD, body)][:3]
     text = " " * starts[0] + row[0]
     for start, word in zip(starts[1:], (row[1], " ".join(row[2:])), strict=True):
         text = f"{text} ".ljust(start) + word
@@ -153,7 +153,7 @@ def _render(old_line: str, old_row: Row, row: Row) -> str:
 
 def _replace_counts(line: str, counts: Iterable[int]) -> str:
     numbers = iter(counts)
-    return _WORD.sub(lambda _: str(next(numbers)), line)
+    return re.sub(_WORD, lambda _: str(next(numbers)), line)
 
 
 def _at(data: bytes, offset: int, path: str, reason: str) -> ParseError:

@@ -44,7 +44,9 @@ def read_tensor(
                 raise ParseError(name, 0, 0, f"more than {MAX_ENTRIES} entries")
             info = archive.getinfo(entry)
             if info.compress_type != ZIP_STORED or info.file_size != size:
-                raise ParseError(name, 0, 0, f"{entry} has {info.file_size} bytes, and not the {size} of {shape}")
+                raise ParseError(
+                    name, 0, 0, f"{entry} has {info.file_size} bytes, and not the {size} of {shape}"
+                )
             with archive.open(info) as stream:
                 data = stream.read(size)
     except KeyError:

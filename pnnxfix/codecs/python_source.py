@@ -21,7 +21,7 @@ _LEAK = r"""(?x)(?P<indent>[ \t]*)
         (?P<targets>[A-Za-z_]\w*(?:,[ ]?[A-Za-z_]\w*)*)[ ]=[ ]
         (?P<operator>[A-Za-z_]\w*(?:::\w+)+)\("""
 _ASSIGNED = r"(?m)^[ \t]+(v_\d+) = (\S+)[ \t]*(?:#.*)?\r?$"
-_DEFINED = r"[ \t]+(v_\d+(?:, ?\w+)*) = "
+_DEFINED = r"[ \t]+(v_\d+(?:, ?\w+)*) = ([^#]*)"
 _BARE_WORD = r"(?m)^[ \t]+(v_\d+) = (\(?(?!v_\d)[A-Za-z_]\w*\)?)[ \t]*(?:#.*)?\r?$"
 _PYTHON_WORDS = frozenset({"None", "True", "False", "inf", "nan"})
 _VALUE = r"\bv_\d+\b"
@@ -165,14 +165,17 @@ class PythonFile:
         """What each value of forward is assigned; the text is empty for one of several targets."""
         first, last = self.forward
         found: dict[str, Assigned] = {}
-        for line in range(first, last):
-            match = re.match(_DEFINED, self.lines[line])
+        match_line = re.compile(_DEFINED).match
+        for line, text in enumerate(self.lines[first:last], first):
+            match = match_line(text)
             if match is None:
                 continue
-            targets = [name.strip() for name in match[1].split(",")]
-            text = self.lines[line][match.end() :].partition("#")[0].strip()
-            for name in targets:
-                found[name] = Assigned(line, text if len(targets) == 1 else "")
+            targets, value = match.groups()
+            if "," not in targets:
+                found[targets] = Assigned(line, value.strip())
+                continue
+            for name in targets.split(","):
+                found[name.strip()] = Assigned(line, "")
         return found
 
     @cached_property
@@ -181,7 +184,8 @@ class PythonFile:
         if re.search(_BARE_WORD, self.text) is None:
             return []
         first, last = self.forward
-        matches = [(line, re.match(_BARE_WORD, self.lines[line])) for line in range(first, last)]
+        match_line = re.compile(_BARE_WORD).match
+        matches = [(line, match_line(self.lines[line])) for line in range(first, last)]
         return [
             (match[1], Assigned(line, match[2]))
             for line, match in matches

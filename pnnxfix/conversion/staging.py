@@ -139,15 +139,24 @@ def publish(stage: Stage, others: Sequence[tuple[Path, Path]] = ()) -> list[Path
     keys = sorted(OUTPUTS, key=lambda key: key == "ncnnparam")
     moves = [*others, (stage.log, stage.arguments.log)]
     moves += [(stage.path(key), Path(stage.arguments.spelled[key])) for key in keys]
-    written = []
-    for source, target in moves:
-        if source.exists():
-            shutil.move(source, target)
-            written.append(target)
-    return written
+    return _move([(source, target) for source, target in moves if source.exists()])
+
+
+def _move(moves: Sequence[tuple[Path, Path]]) -> list[Path]:
+    """Bring every file beside its place first: what is on another disk can still fail to be copied."""
+    near = [target.with_name(f".{target.name}.pnnxfix-new") for _, target in moves]
+    try:
+        for (source, _), beside in zip(moves, near, strict=True):
+            shutil.move(source, beside)
+    except OSError:
+        for beside in near:
+            beside.unlink(missing_ok=True)
+        raise
+    for (_, target), beside in zip(moves, near, strict=True):
+        os.replace(beside, target)
+    return [target for _, target in moves]
 
 
 def publish_log(stage: Stage) -> list[Path]:
     """Move the log alone: what a dead run left is no conversion."""
-    shutil.move(stage.log, stage.arguments.log)
-    return [stage.arguments.log]
+    return _move([(stage.log, stage.arguments.log)])

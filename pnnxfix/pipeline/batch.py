@@ -21,6 +21,13 @@ class BatchAxes:
         self._loaded = loaded
 
     @cached_property
+    def is_single(self) -> bool:
+        """Whether the network was converted with a batch of one, as far as the script tells."""
+        inputs = self._loaded.script.inputs.values()
+        sizes = {known.shape[known.batch_axis] for known in inputs if known.batch_axis < len(known.shape)}
+        return sizes <= {1}
+
+    @cached_property
     def _solved(self) -> dict[str, int]:
         """What was solved, nothing where it contradicts the script. Cost: one pass over the graph."""
         assert self._loaded.pnnx is not None

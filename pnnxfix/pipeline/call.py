@@ -93,7 +93,9 @@ class LeakCall:
                 return {name: inputs.index(operand) for name, operand in named if operand in inputs}
         elif "::" not in self._rule.operator:
             return {}  # only .pnnx.param names the inputs of a converted operator
-        return {name: at for at, name in enumerate(self._rule.arguments)}
+        row = self._pnnx or self._ncnn
+        given = self._rule.arguments if row is None else self._rule.arguments[: len(row.inputs)]
+        return {name: at for at, name in enumerate(given)}
 
     @property
     def operator(self) -> Operator:
@@ -210,6 +212,11 @@ class LeakCall:
             return Refusal(
                 f"two sources disagree: {result.reason}",
                 f"find out which is right and give it with `--value {names[0]}=NUMBER`",
+            )
+        if isinstance(result, Number) and result.looks_rounded:
+            self._loaded.notes.append(
+                f"{self._leak.type} {self._leak.name}: {argument} is {result.text}, as pnnx rounded it; with "
+                "the TorchScript file (model.pt) beside the output it would be exact"
             )
         return result
 

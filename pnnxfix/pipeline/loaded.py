@@ -54,6 +54,7 @@ class LoadedConversion:
         self.conversion = conversion
         self.files = dict(conversion.files)
         self.problems: list[Problem] = []
+        self.notes: list[str] = []
         self.stamps: dict[Path, Stamp] = {}
         self.original: dict[str, bytes] = {}
         self._given_logs = logs

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pnnxfix.codecs.number import Number
 from pnnxfix.graph.graph import Operator
 from pnnxfix.graph.shapes import Annotations
-from pnnxfix.graph.splits import EXPRESSION
+from pnnxfix.graph.splits import EXPRESSION, is_network_output, origin
 from pnnxfix.pipeline.constants import read_constant
 from pnnxfix.pipeline.loaded import LoadedConversion
-from pnnxfix.pipeline.regions import Part, Regions, skip_layout_rows
+from pnnxfix.pipeline.regions import Part, Regions, is_broadcast_row, skip_layout_rows
 from pnnxfix.pipeline.stored import list_items, read_indexes, read_stored
 from pnnxfix.rules.base import FLOAT_TYPES, Layer, Parameter, Refusal
 from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
@@ -21,6 +21,8 @@ from pnnxfix.rules.lowering.stored import StoredTensor
 _NO_SHAPE_HELP = "convert the model again with its inputshape, so that pnnx writes the shapes"
 _LISTS = frozenset({"prim::ListConstruct", "prim::TupleConstruct"})
 ATTRIBUTE = "pnnx.Attribute"
+_MISFITS = (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError)
+_MISFIT_HELP = "report this with the files"
 Settle = Callable[[str], Number | Refusal]
 
 
@@ -81,14 +83,27 @@ class RegionLowerer:
     def _lower_part(self, part: Part, is_first: bool) -> None:
         row = self._ncnn[part.handle]
         arguments = _Arguments(self, part, row, is_first)
+        arguments.refuse_others(part.rule.arguments)
         self._builder.result_shapes = [self._result_shape(name) for name, _ in part.results]
+        found = [self._shapes.find(name) for name, _ in part.results]
+        self._builder.result_types = [None if one is None else one[1] for one in found]
+        self._builder.argument_makers = set()
         values = [arguments.get(parameter, at) for at, parameter in enumerate(part.rule.parameters)]
-        made = part.rule.lower(self._builder, *values)
+        try:
+            made = part.rule.lower(self._builder, *values)
+        except _MISFITS as error:
+            # The files are not trusted: an axis may be a word, or a list shorter than it must be.
+            reason = f"its arguments do not fit {part.operator.type}: {error}"
+            raise _Refused(Refusal(reason, _MISFIT_HELP)) from error
         results = (made,) if isinstance(made, Value) else tuple(made)
         if len(results) != len(part.results):
             raise _Refused(Refusal(f"{part.operator.type} has another number of results", "report this"))
         for (operand, blob), result in zip(part.results, results, strict=True):
-            self._finish(operand, blob, result)
+            if result is not None:
+                self._finish(operand, blob, result)
+            elif self._ncnn.users(blob) or is_network_output(blob):
+                reason = f"ncnn has no layer for one of the results of `{part.operator.type}`"
+                raise _Refused(Refusal(reason, "leave that result out of the PyTorch model"))
         self._places.extend([part.handle] * (len(self._builder.layers) - len(self._places)))
 
     def _finish(self, operand: str, blob: str, result: Value) -> None:
@@ -97,6 +112,7 @@ class RegionLowerer:
         if result.shape != shape:
             reason = f"the result should have shape {result.shape}, and the files say {shape}"
             raise _Refused(Refusal(reason, "report this with the files"))
+        result = replace(result, dtype=self._dtype(operand) or "f32")
         self._values[operand] = result
         if not self._regions.is_blob(operand):
             return  # read only within the region
@@ -110,9 +126,13 @@ class RegionLowerer:
             raise _Refused(Refusal(reason, "keep model_ncnn.py beside the ncnn model"))
         result = self._builder.certain(result)
         if not self._reshaped_anyway(blob):
-            result = self._builder.as_blob(result, wanted)
+            result = replace(self._builder.as_blob(result, wanted), dtype=result.dtype)
         self._values[operand] = result
         self._results.append((result.name, blob))
+
+    def _dtype(self, operand: str) -> str | None:
+        found = self._shapes.find(operand)
+        return None if found is None else found[1]
 
     def _reshaped_anyway(self, blob: str) -> bool:
         """Whether all that reads a blob is a Reshape to sizes of its own."""
@@ -137,10 +157,13 @@ class RegionLowerer:
 
     def tensor(self, name: str, operand: str, blob: str) -> Value:
         """The value of an operand that a row reads as a blob."""
+        found = self._shapes.find(operand)
+        maker = self._pnnx.maker(operand)
+        if maker is not None:
+            self._builder.argument_makers.add(maker.type)
         known = self._values.get(operand)
         if known is not None:
             return known
-        found = self._shapes.find(operand)
         blob = skip_layout_rows(self._ncnn, blob)
         if found is None or not found[0]:
             if found is None and not self._shapes.is_scalar(operand):
@@ -154,19 +177,25 @@ class RegionLowerer:
     def _shaped(self, name: str, operand: str, blob: str, shape: tuple[int, ...], dtype: str) -> Value:
         if min(shape) < 1:
             raise _Refused(Refusal(f"`{name}` has an axis of unknown or no size", _NO_SHAPE_HELP))
+        attribute = self._pnnx.maker(operand)
+        if dtype == "bool" and attribute is not None and attribute.type == ATTRIBUTE:
+            # Its blob holds single bytes, which no layer of ncnn computes with.
+            mask = self.stored(attribute)
+            return replace(self._builder.constant(mask.numbers, mask.shape), dtype=dtype)
         if dtype not in FLOAT_TYPES and not (dtype == "bool" and self._is_computed(operand)):
             reason = f"`{name}` holds integers ({dtype}), and ncnn's layers compute on floats only"
             raise _Refused(Refusal(reason, "convert it with .float() in the PyTorch model"))
-        if not self._regions.is_blob(operand):
+        maker = self._ncnn.maker(origin(self._ncnn, blob))
+        is_stored = maker is not None and maker.type == "MemoryData"
+        if not is_stored and not self._regions.is_blob(operand):
             reason = f"`{name}` has {len(shape)} axes, more than a blob of ncnn"
             raise _Refused(Refusal(reason, "reduce the rank in the PyTorch model"))
-        sizes = self._loaded.batch.blob_of(operand, shape)
-        maker = self._ncnn.maker(blob)
-        if maker is not None and maker.type == "MemoryData":
-            sizes = None  # pnnx drops axes of stored tensors by a rule of its own
+        # pnnx drops axes of stored tensors by a rule of its own, and reshapes what is broadcast.
+        uncertain = is_stored or (maker is not None and is_broadcast_row(maker))
+        sizes = None if uncertain else self._loaded.batch.blob_of(operand, shape)
         if isinstance(sizes, Refusal):
             raise _Refused(sizes)
-        return Value(self._builder, blob, shape, sizes)
+        return Value(self._builder, blob, shape, sizes, dtype)
 
     def _is_computed(self, operand: str) -> bool:
         maker = self._pnnx.maker(operand)
@@ -235,7 +264,7 @@ class _Arguments:
         maker = self._lowerer.maker(operand)
         if parameter.type == "Tensor[]":
             return self._tensors(parameter, operand, maker)
-        if parameter.type == "Stored" and maker is not None and maker.type == ATTRIBUTE:
+        if "Stored" in parameter.type and maker is not None and maker.type == ATTRIBUTE:
             return self._lowerer.stored(maker)
         if maker is not None and maker.type == EXPRESSION and not maker.inputs:
             return self._constant(maker.parameter("expr") or "", parameter)
@@ -245,6 +274,15 @@ class _Arguments:
             reason = f"`{parameter.name}` is computed while the network runs"
             raise _Refused(Refusal(reason, "make it a constant in the PyTorch model"))
         return self._lowerer.tensor(parameter.name, operand, self._blob(operand))
+
+    def refuse_others(self, known: tuple[str, ...]) -> None:
+        """Raise _Refused for an argument that the signature does not have: it might change the meaning."""
+        for word in self._operator.rest:
+            key, is_parameter, value = word.lstrip("$").partition("=")
+            if word[:1] not in "#@" and is_parameter and key not in known and value != "None":
+                raise _Refused(
+                    Refusal(f"the argument `{key}={value[:40]}` is not known to pnnxfix", "report this")
+                )
 
     def _find_operand(self, parameter: Parameter, index: int) -> str | None:
         if parameter.name in self._named or not self._positional:

@@ -33,6 +33,7 @@ from pnnxfix.rules.lowering.family import Family
 from pnnxfix.rules.registry import operator_rules
 from pnnxfix.rules.schema_call import SchemaArguments, is_known
 
+_LONGEST_SHOWN = 300
 _MOST_LAYERS_SHOWN = 3
 _CONFLICT = Refusal("two sources disagree about a value of this conversion", "see the error")
 
@@ -262,7 +263,10 @@ class LeakPlanner:
             self._add(rule, place, message, result.help, leak.name, result.reason)
             return
         self.plan.calls.append((call, result.expression))
-        help_text = f"`pnnxfix fix` writes {result.expression}" + (f"; {result.note}" if result.note else "")
+        shown = result.expression
+        if len(shown) > _LONGEST_SHOWN:
+            shown = shown[:_LONGEST_SHOWN] + " ..."
+        help_text = f"`pnnxfix fix` writes {shown}" + (f"; {result.note}" if result.note else "")
         self._add(rule, place, message, help_text, leak.name, None)
 
     def _settle(self, leak: Leak, call: LeakedCall, argument: int) -> Number | Refusal:

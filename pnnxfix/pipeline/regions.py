@@ -39,6 +39,7 @@ _LAYERS_OF = {
 
 
 _UNPACK = "prim::ListUnpack"
+_ENDS = frozenset({"pnnx.Output", "prim::TupleConstruct"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +77,19 @@ class Regions:
         parts = {handle: first}
         pending = [first]
         while pending:
-            for operand, blob in pending.pop().results:
-                if self.is_blob(operand):
+            part = pending.pop()
+            around = self._makers(part)
+            for operand, blob in part.results:
+                if isinstance(around, Refusal) or self.is_blob(operand):
                     continue
                 found = self._readers(operand, blob)
-                if isinstance(found, Refusal):
-                    return found
-                for reader in found:
-                    if reader.handle not in parts:
-                        parts[reader.handle] = reader
-                        pending.append(reader)
+                around = found if isinstance(found, Refusal) else around + found
+            if isinstance(around, Refusal):
+                return around
+            for other in around:
+                if other.handle not in parts:
+                    parts[other.handle] = other
+                    pending.append(other)
             if len(parts) > _LARGEST_REGION:
                 return Refusal("too many operators work on more axes than ncnn has", _HELP)
         return [parts[at] for at in sorted(parts)]
@@ -119,12 +123,50 @@ class Regions:
         found = self._shapes.find(operand)
         if found is None:
             return True
-        axis = self._loaded.batch.axis(operand)
-        return len(found[0]) - (axis not in (None, NO_BATCH)) <= 4
+        shape, axis = found[0], self._loaded.batch.axis(operand)
+        if axis is None or axis == NO_BATCH:
+            return len(shape) <= 4
+        if self._loaded.batch.is_single and shape[axis : axis + 1] != (1,):
+            return False  # pnnx took another axis for the batch
+        return len(shape) <= 5
+
+    def _makers(self, part: Part) -> list[Part] | Refusal:
+        """The operators that make what a part reads, where that is no blob of ncnn."""
+        row, parts = self._ncnn[part.handle], []
+        for at, operand in enumerate(part.operator.inputs):
+            maker = self._pnnx.maker(operand)
+            if self.is_blob(operand) or maker is None or maker.type == "pnnx.Attribute":
+                continue
+            rule = self._rules.get(maker.type)
+            if len(row.inputs) != len(part.operator.inputs) or not isinstance(rule, Family):
+                return Refusal(
+                    f"`{maker.type}` makes a tensor of {len(self._shape(operand))} axes, which is no blob of ncnn",
+                    _HELP,
+                )
+            handle = self._ncnn.producer(self._origin(row.inputs[at]))
+            if handle is None or handle not in self._ncnn or not _fits(self._ncnn[handle], maker):
+                return Refusal(f"which layer computes `{maker.name}` is not certain", _HELP)
+            made = self._make_part(maker, handle, rule)
+            if isinstance(made, Refusal):
+                return made
+            parts.append(made)
+        return parts
+
+    def _origin(self, blob: str) -> str:
+        """The blob before Splits and changes of layout."""
+        for _ in range(_LARGEST_REGION):
+            maker = self._ncnn.maker(blob)
+            if maker is None or not (maker.type == SPLIT or is_layout_row(maker)):
+                break
+            blob = maker.inputs[0]
+        return blob
 
     def _readers(self, operand: str, blob: str) -> list[Part] | Refusal:
         """The operators that read an operand, each with its row in the ncnn graph."""
         wanted = [self._pnnx[at] for at in dict.fromkeys(self._pnnx.users(operand))]
+        if any(operator.type in _ENDS for operator in wanted):
+            reason = f"an output of the network has {len(self._shape(operand))} axes, more than ncnn has"
+            return Refusal(reason, "reshape it to fewer axes in the PyTorch model")
         rows = self._rows_reading(blob)
         if len(rows) != len(wanted):
             return Refusal(
@@ -150,8 +192,7 @@ class Regions:
             layer = self._ncnn[row]
             if layer.type == operator.type and layer.name == operator.name:
                 return row
-        kinds = _LAYERS_OF.get(operator.type, set())
-        fitting = [row for row in rows if self._ncnn[row].type in kinds]
+        fitting = [row for row in rows if _fits(self._ncnn[row], operator)]
         # Rows keep the order of their operators, so the first one is this operator's.
         return fitting[0] if fitting else None
 
@@ -162,7 +203,7 @@ class Regions:
         while pending:
             for handle in self._ncnn.users(pending.pop()):
                 layer = self._ncnn[handle]
-                if layer.type == SPLIT or is_layout_row(layer):
+                if layer.type == SPLIT or is_layout_row(layer) or is_broadcast_row(layer):
                     pending.extend(layer.outputs)
                 else:
                     found.append(handle)
@@ -171,6 +212,18 @@ class Regions:
     def _shape(self, operand: str) -> tuple[int, ...]:
         found = self._shapes.find(operand)
         return () if found is None else found[0]
+
+
+def _fits(layer: Operator, operator: Operator) -> bool:
+    """Whether a layer can be what pnnx made of an operator."""
+    if layer.type == operator.type:
+        return layer.name == operator.name
+    return layer.type in _LAYERS_OF.get(operator.type, ())
+
+
+def is_broadcast_row(layer: Operator) -> bool:
+    """Whether pnnx put this Reshape in so that the layer after it broadcasts as torch does."""
+    return layer.type == "Reshape" and "_ncnnreshape" in layer.name
 
 
 def skip_layout_rows(graph: Graph, blob: str) -> str:

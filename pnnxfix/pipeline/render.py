@@ -10,7 +10,7 @@ from pnnxfix.codecs.python_source import PythonFile, hide_leaks, syntax_error
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.splits import EXPRESSION
 from pnnxfix.pipeline.analyse import Analysis
-from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, PNNX_PY
+from pnnxfix.pipeline.discovery import NCNN_PARAM, NCNN_PY, PNNX_PARAM, PNNX_PY
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 from pnnxfix.report import Change
 
@@ -32,6 +32,11 @@ def render(loaded: LoadedConversion, analysis: Analysis) -> tuple[list[Change], 
             after = _render_param(param, analysis, key)
             if after is not None:
                 changes.append(Change(loaded.files[role], loaded.original[role], after))
+                if key == "ncnn" and NCNN_PY in loaded.files:
+                    notes.append(
+                        f"{loaded.files[NCNN_PY].name} need not change: the network's inputs, outputs and "
+                        "batch axes are the same"
+                    )
     if analysis.plan is not None and analysis.plan.constants:
         changes.append(_insert_weights(loaded, analysis.plan.constants))
     if loaded.python is not None and analysis.plan is not None:

@@ -187,7 +187,7 @@ def _report(conversion: Conversion, loaded: LoadedConversion, analysis: Analysis
     if analysis.plan is not None:
         problems.extend(analysis.plan.problems)
     return ConversionReport(
-        conversion.stem, findings=analysis.findings, problems=problems, notes=analysis.notes
+        conversion.stem, findings=analysis.findings, problems=problems, notes=[*analysis.notes, *loaded.notes]
     )
 
 

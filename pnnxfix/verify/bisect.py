@@ -59,7 +59,7 @@ class _Bisection:
         self.report, self.paths = report, paths
         same_weights = subject.weights == "fp32" or form.name != "ncnn"
         self.rounds = form.name == "ncnn" and believed.name == "python"
-        self.tolerance = TOLERANCE if same_weights or self.rounds and subject.rounding else ROUNDED_TOLERANCE
+        self.tolerance = TOLERANCE if same_weights or (self.rounds and subject.rounding) else ROUNDED_TOLERANCE
 
     def run(self) -> None:
         failing = [one for one in self.report.measures if not one.passed]
@@ -79,7 +79,8 @@ class _Bisection:
                 self.report.no_divergence += f", at blob {self.form.died_at}"
             return
         search = Search(left, right, self.tolerance)
-        culprit = search.find(self._ends(right, {one.output for one in failing}))
+        names = {one.output for one in failing}
+        culprit = search.find(self._ends(right, names))
         if culprit is None:
             self.report.no_divergence = (
                 "no single operator: the error grows bit by bit, as with weights of low precision"
@@ -87,7 +88,7 @@ class _Bisection:
             self.report.divergence = None
             return
         if self.form.name == "ncnn":
-            axis = self._find_input_axis(right, culprit)
+            axis = self._find_input_axis(search, culprit, names)
             if axis is not None:
                 self.report.divergence = replace(axis, steps=_steps(search, culprit))
                 return
@@ -169,31 +170,32 @@ class _Bisection:
             "ncnn", one.output, "batch axis", places, 0.0, math.inf, find_output_causes(one), measure=one
         )
 
-    def _find_input_axis(self, right: Network, culprit: Culprit) -> Divergence | None:
+    def _find_input_axis(self, search: Search, culprit: Culprit, names: set[str]) -> Divergence | None:
         """Whether the model agrees once an input is fed with its batch on another axis: it is tried."""
         assert isinstance(self.form, NcnnForm)
-        sources = [culprit.right, *right.values[culprit.right].inputs]
-        fed = [right.layers[at].outputs[0] for at in sources if right.layers[at].type == "Input"]
+        layers = search.right.layers
+        sources = {culprit.right, *search.right.values[culprit.right].inputs}
+        sources |= {above for at in sources if layers[at].type == "Embed" for above in search.right.values[at].inputs}
+        fed = [layers[at].outputs[0] for at in sources if layers[at].type == "Input"]
         for at, one in enumerate(self.subject.inputs):
-            if one.blob not in fed:
-                continue
-            for axis in (0, 1, NO_BATCH):
-                ones = axis < len(one.shape) and one.shape[axis] == 1
-                if axis == one.batch_axis or not (ones or axis == NO_BATCH):
+            for axis in (0, 1, NO_BATCH) if one.blob in fed else ():
+                if axis == one.batch_axis or not (axis == NO_BATCH or one.shape[axis : axis + 1] == (1,)):
                     continue
                 self.subject.inputs[at] = replace(one, batch_axis=axis)
                 try:
                     self.form.restart()
                     network = self._trace_form()
-                    left = from_torch(self.believed.trace(self.paths, [], self.rounds))
-                    is_better = Search(left, network, self.tolerance).find([]) is None
+                    if self._is_sound(Search(search.left, network, self.tolerance), names):
+                        return self._explain_input(one.blob, one.batch_axis, axis, culprit)
                 except ChildFailed:
-                    is_better = False
+                    continue
                 finally:
                     self.subject.inputs[at] = one
-                if is_better:
-                    return self._explain_input(one.blob, one.batch_axis, axis, culprit)
         return None
+
+    def _is_sound(self, search: Search, names: set[str]) -> bool:
+        errors = [search.error(at) for at in self._ends(search.right, names)]
+        return bool(errors) and all(error is not None and error < ROUNDED_TOLERANCE for error in errors)
 
     def _explain_input(self, blob: str, old: int, new: int, culprit: Culprit) -> Divergence:
         places: tuple[Place, ...] = ()

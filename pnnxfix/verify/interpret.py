@@ -68,5 +68,11 @@ def _run(node: Any, arguments: list[Any]) -> list[Any]:
     if not kind.startswith("aten::") or schema == "(no schema)":
         raise Unsupported(f"{kind} is not run step by step")
     name, _, overload = schema.partition("(")[0].removeprefix("aten::").partition(".")
-    result = getattr(getattr(torch.ops.aten, name), overload or "default")(*arguments)
+    positional, named = [], {}
+    for argument, value in zip(torch._C.parse_schema(schema).arguments, arguments, strict=True):
+        if argument.kwarg_only:
+            named[argument.name] = value
+        else:
+            positional.append(value)
+    result = getattr(getattr(torch.ops.aten, name), overload or "default")(*positional, **named)
     return [result] if count == 1 else list(result)

@@ -76,11 +76,11 @@ _TABLE = {
 }
 _ALLOWED = {layer: frozenset(names.split()) for layer, names in _TABLE.items()}
 
-RELAYOUTS = frozenset("Reshape Flatten Squeeze ExpandDims Permute Split Noop Dropout Packing".split())
+RELAYOUTS = frozenset(["Reshape", "Flatten", "Squeeze", "ExpandDims", "Permute", "Split", "Noop", "Dropout", "Packing"])
 """Layers that only move elements, or their axes."""
 
 _ACTIVATIONS = frozenset(
-    "relu leaky_relu leakyrelu clamp clamp_min clamp_max hardtanh relu6 sigmoid mish hardswish silu gelu tanh elu".split()
+    ["relu", "leaky_relu", "leakyrelu", "clamp", "clamp_min", "clamp_max", "hardtanh", "relu6", "sigmoid", "mish", "hardswish", "silu", "gelu", "tanh", "elu"]
 )
 _FUSED = {
     "1": "relu leaky_relu leakyrelu clamp clamp_min",
@@ -91,8 +91,7 @@ _FUSED = {
     "6": "hardswish",
 }
 _FUSING = frozenset(
-    "Convolution ConvolutionDepthWise Convolution1D ConvolutionDepthWise1D Deconvolution DeconvolutionDepthWise"
-    " InnerProduct Convolution3D Deconvolution1D".split()
+    ["Convolution", "ConvolutionDepthWise", "Convolution1D", "ConvolutionDepthWise1D", "Deconvolution", "DeconvolutionDepthWise", "InnerProduct", "Convolution3D", "Deconvolution1D"]
 )
 
 

@@ -7,6 +7,7 @@ this process has a limit of time and of memory, and nothing else depends on it.
 from __future__ import annotations
 
 import ast
+import copy
 import sys
 from pathlib import Path
 from typing import Any
@@ -124,12 +125,23 @@ def round_weights(network: Any, nearest: bool) -> None:
 
     for module in network.modules():
         kind = type(module).__name__
+        if kind == "LSTM":
+            add_biases(module)
         for name, weight in module.named_parameters(recurse=False):
             whole = kind.startswith(_HALVED_WHOLE)
             if weight.dtype == torch.float32 and (
                 whole or any(kind.startswith(k) and name in names for k, names in _HALVED.items())
             ):
                 round_one(weight)
+
+
+def add_biases(module: Any) -> None:
+    """ncnn has one bias where torch has two, so pnnx rounds their sum."""
+    for name, bias in module.named_parameters(recurse=False):
+        if name.startswith("bias_ih"):
+            other = getattr(module, name.replace("_ih", "_hh"))
+            bias.data = bias.data + other.data
+            other.data = other.data * 0
 
 
 def trace(inputs: list[str], folder: str, wanted: list[str], half: str) -> dict[str, Any]:
@@ -160,7 +172,7 @@ def _trace_python(inputs: list[Any], recorder: Recorder) -> None:
     forward = next(
         node for node in ast.walk(Loaded.tree) if isinstance(node, ast.FunctionDef) and node.name == "forward"
     )
-    changed, probes = instrument(forward)
+    changed, probes = instrument(copy.deepcopy(forward))
 
     def see(at: int, value: Any) -> Any:
         tensors = _tensors(value)

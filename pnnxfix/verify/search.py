@@ -52,17 +52,27 @@ class Search:
 
     def find(self, ends: Sequence[int]) -> Culprit | None:
         """The culprit for the wrong values `ends` of the right side; None where errors grow bit by bit."""
-        concerned = self.right.ancestors(ends) if ends else set(range(len(self.right.values)))
-        for at in sorted(concerned):
+        concerned = sorted(self.right.ancestors(ends) if ends else range(len(self.right.values)))
+        first = self._find_jump(concerned, self.tolerance)
+        if first is None:
+            return None
+        # A first small error may be a layer's own rounding, and the fault a much larger step behind it.
+        larger = self._find_jump(concerned, 20 * self.tolerance)
+        if larger is not None and _growth(larger) > _growth(first):
+            first = larger
+        return self._refine(first)
+
+    def _find_jump(self, concerned: Sequence[int], tolerance: float) -> Culprit | None:
+        for at in concerned:
             partner = self.pairs.get(at)
             if partner is None:
                 continue
             error_out = float(self.errors[partner, at])
-            if error_out <= self.tolerance:
+            if error_out <= tolerance:
                 continue
             error_in = max((self._error_in(source, partner) for source in self.right.values[at].inputs), default=0.0)
             if error_out > _JUMP * max(error_in, FLOOR):
-                return self._refine(Culprit(at, partner, error_in, error_out))
+                return Culprit(at, partner, error_in, error_out)
         return None
 
     # inputs
@@ -107,10 +117,12 @@ class Search:
 
     def _refine(self, found: Culprit) -> Culprit:
         assert found.left is not None
+        # Only broadcasting cares where axes of size 1 stand.
+        is_joined = bool(self.right.layers) and self.right.layers[found.right].type == "BinaryOp"
         for source in self.right.values[found.right].inputs:
             direct = self._direct_error(source, found.left)
             if direct <= self.tolerance:
-                if self._is_misshapen(source, found.left):
+                if self._is_misshapen(source, found.left, is_joined):
                     return Culprit(source, self.pairs.get(source), found.error_in, found.error_out, "shape", found.right)
                 continue
             if source in self.pairs:
@@ -136,13 +148,24 @@ class Search:
             chain.append(at)
         return None
 
-    def _is_misshapen(self, source: int, partner: int) -> bool:
+    def _is_misshapen(self, source: int, partner: int, is_joined: bool) -> bool:
         """Whether the right numbers stand in a shape in which their reader takes them for something else."""
         if not self.right.layers:
             return False
         signature = self.right.values[source].signature
         near = [at for at in self._reach(partner) if self.errors[at, source] <= self.tolerance]
+        shapes = [self.left.values[at].signature.shape for at in near]
+        if any(_squeeze(signature.shape) == _squeeze(shape) for shape in shapes) and not is_joined:
+            return False
         return bool(near) and not any(_has_shape(signature, self.left.values[at].signature) for at in near)
+
+
+def _growth(culprit: Culprit) -> float:
+    return culprit.error_out / max(culprit.error_in, FLOOR)
+
+
+def _squeeze(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)
 
 
 def _has_shape(blob: Signature, tensor: Signature) -> bool:

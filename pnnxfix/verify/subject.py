@@ -12,8 +12,16 @@ from pnnxfix.codecs.ncnn_script import NO_BATCH, read_ncnn_script
 from pnnxfix.codecs.param import parse_param
 from pnnxfix.errors import ParseError, PnnxfixError
 from pnnxfix.graph.graph import Graph, MalformedRow
-from pnnxfix.pipeline.discovery import NCNN_BIN, NCNN_PARAM, NCNN_PY, PLAIN_PARAM, PNNX_PARAM, PNNX_PY, TORCHSCRIPT
-from pnnxfix.pipeline.discovery import Conversion
+from pnnxfix.pipeline.discovery import (
+    NCNN_BIN,
+    NCNN_PARAM,
+    NCNN_PY,
+    PLAIN_PARAM,
+    PNNX_PARAM,
+    PNNX_PY,
+    TORCHSCRIPT,
+    Conversion,
+)
 
 _SHAPE = re.compile(r"#\d+=\(([\d,]*)\)(\w+)\Z")
 _TENSOR = re.compile(

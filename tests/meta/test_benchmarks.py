@@ -61,14 +61,14 @@ def test_a_verdict_is_computed_not_read(figures: Any) -> None:
 def test_time_and_memory_are_those_of_the_process(figures: Any) -> None:
     import measure
 
-    code = "import time; time.sleep(0.1); held = bytes(80_000_000)"
+    code = "import time; time.sleep(0.1); held = b'x' * 80_000_000"
     calls: list[int] = []
     contender = measure.Contender([sys.executable, "-c", code], prepare=lambda: calls.append(1))
     timing = measure.race({"one": contender}, 2)["one"]
     assert len(calls) == 3  # with the run that warms
     assert len(timing.wall) == 2
     assert 0.1 <= timing.best <= timing.median
-    assert 80e6 < timing.peak < 400e6
+    assert 80e6 < timing.peak < 1e9
 
 
 def test_a_failed_program_has_no_time(figures: Any) -> None:

@@ -19,6 +19,7 @@ sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from pnnxfix.verify.serve import serve  # noqa: E402
 
+_FRAME = re.compile(r"^\s*(\S.*?\.py|<\w+>)\((\d+)\): ", re.MULTILINE)
 _OWN_FRAMES = re.compile(r"[/\\]torch[/\\](?!.*[/\\]site-packages[/\\])")
 
 
@@ -46,7 +47,7 @@ def list_nodes(path: str) -> dict[str, Any]:
 
 def _find_source(text: str) -> str:
     """The innermost line of the user's own code, `model.py:40`."""
-    for file, line in re.findall(r"^\s*(\S.*?\.py)\((\d+)\): ", text, re.MULTILINE):
+    for file, line in _FRAME.findall(text):
         if not _OWN_FRAMES.search(file):
             return f"{file}:{line}"
     return ""

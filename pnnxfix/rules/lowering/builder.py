@@ -52,13 +52,15 @@ class Value:
     """A tensor while it is lowered: torch's shape, and the blob that holds its elements.
 
     `name` is what `Layer.inputs` uses. `blob` are the blob's sizes, outermost first; None where
-    they are not certain, so that the first layer to read it must be a Reshape.
+    they are not certain, so that the first layer to read it must be a Reshape. `dtype` is pnnx's
+    name of the type that an operand has; a `bool` is 0.0 or 1.0 in its blob.
     """
 
     builder: Builder
     name: str
     shape: Shape
     blob: Shape | None
+    dtype: str = "f32"
 
     @property
     def rank(self) -> int:
@@ -107,13 +109,17 @@ class Builder:
     """Collects the layers of one lowering.
 
     `constants` are the numbers of MemoryData layers, by the layer's index; `result_shapes` the
-    shapes of the results of the operator in hand, as the files say them (None: 0-dim, or not said).
+    shapes of the results of the operator in hand, as the files say them (None: 0-dim, or not said),
+    `result_types` their dtypes (None: not said), `argument_makers` the types of the operators that
+    make its tensors.
     """
 
     def __init__(self) -> None:
         self.layers: list[Layer] = []
         self.constants: dict[int, tuple[float, ...]] = {}
         self.result_shapes: list[Shape | None] = []
+        self.result_types: list[str | None] = []
+        self.argument_makers: set[str] = set()
         self._reshaped: dict[str, tuple[str, Shape | None]] = {}
 
     # views: torch's side of a tensor, no layer

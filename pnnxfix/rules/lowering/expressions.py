@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from pnnxfix.codecs.number import read_printed
 from pnnxfix.rules.lowering.builder import BINARY, UNARY, Builder, NotExpressible, Value
+from pnnxfix.rules.lowering.compare import both, either, one_only, sign
+from pnnxfix.rules.lowering.functions import (
+    acosh,
+    asinh,
+    atanh,
+    cosh,
+    divide,
+    expm1,
+    fmod,
+    log1p,
+    logaddexp,
+    power,
+    sinh,
+)
 
 _NAMES = {"maximum": "max", "minimum": "min"}
+_FUNCTIONS: dict[str, Callable[[Builder, Value], Value]] = {
+    "acosh": acosh,
+    "asinh": asinh,
+    "atanh": atanh,
+    "cosh": cosh,
+    "erf": lambda b, x: b.elementwise("Erf", x),
+    "expm1": expm1,
+    "log1p": log1p,
+    "sign": sign,
+    "sinh": sinh,
+}
+_LOGIC = {"and": both, "or": either, "xor": one_only}
+_DIVISIONS: dict[str, Callable[[Builder, Value, Value | float], Value]] = {
+    "fmod": fmod,
+    "remainder": lambda b, x, y: divide(b, x, y)[1],
+    "floor_divide": lambda b, x, y: divide(b, x, y)[0],
+}
 _DEEPEST = 200
 
 
@@ -47,14 +79,21 @@ def _leaf(word: str, inputs: Sequence[Value]) -> Value | float:
 
 def _apply(builder: Builder, name: str, arguments: list[Value | float]) -> Value:
     name = _NAMES.get(name, name)
-    if len(arguments) == 1 and isinstance(arguments[0], Value) and name in UNARY:
-        return builder.unary(name, arguments[0])
-    if len(arguments) == 2 and name in BINARY:
-        left, right = arguments
-        if isinstance(left, Value):
-            if name == "pow" and right == 2.0:
-                return builder.unary("square", left)
-            return builder.binary(name, left, right)
-        if isinstance(right, Value):
-            return builder.binary(builder.swapped(name), right, left)
+    match arguments:
+        case [Value() as x] if name in UNARY:
+            return builder.unary(name, x)
+        case [Value() as x] if name in _FUNCTIONS:
+            return _FUNCTIONS[name](builder, x)
+        case [Value() as x, Value() as y] if name in _LOGIC and x.dtype == y.dtype == "bool":
+            return replace(_LOGIC[name](builder, x, y), dtype="bool")
+        case [x, y] if name == "pow" and (isinstance(x, Value) or isinstance(y, Value)):
+            return power(builder, x, y)
+        case [Value() as x, y] if name in _DIVISIONS:
+            return _DIVISIONS[name](builder, x, y)
+        case [Value() as x, Value() as y] if name == "logaddexp":
+            return logaddexp(builder, x, y)
+        case [Value() as x, y] if name in BINARY:
+            return builder.binary(name, x, y)
+        case [x, Value() as y] if name in BINARY:
+            return builder.binary(builder.swapped(name), y, x)
     raise NotExpressible(f"ncnn has no layer for `{name[:40]}` of {len(arguments)} arguments")

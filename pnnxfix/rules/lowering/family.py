@@ -2,8 +2,9 @@
 
 A row is a signature and a function. The function gets the builder and the operator's arguments
 in the order of the signature: a `Value` for a tensor, a Python number, bool, string, tuple or
-None for a constant. It gives a `Value`, or several for an operator with several results, and
-raises NotExpressible for what ncnn cannot do. Shapes and axes are torch's.
+None for a constant. It gives a `Value`, or several for an operator with several results (None for
+one that ncnn cannot compute, which is right where nothing reads it), and raises NotExpressible
+for what ncnn cannot do. Shapes and axes are torch's.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pnnxfix.graph.graph import Operator
 from pnnxfix.rules.base import Call, Lowering, OperatorRule, Refusal
 from pnnxfix.rules.lowering.builder import Builder, Value
 
-Lower = Callable[..., Value | Sequence[Value]]
+Lower = Callable[..., Value | Sequence[Value | None]]
 
 
 class Family(OperatorRule):
@@ -48,7 +49,7 @@ class Family(OperatorRule):
         """Whether the result is a list of tensors."""
         return self._signature.endswith("-> Tensor[]")
 
-    def lower(self, builder: Builder, *arguments: Any) -> Value | Sequence[Value]:
+    def lower(self, builder: Builder, *arguments: Any) -> Value | Sequence[Value | None]:
         """The operator's results. Raises NotExpressible."""
         return self._function(builder, *arguments)
 

@@ -10,7 +10,7 @@ for bit on wheels from 20240102 on. Source: ncnn gridsample.cpp (0 mode, 1 paddi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import product
+from itertools import pairwise, product
 from math import gcd, isqrt, prod
 
 from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
@@ -107,7 +107,7 @@ def _find_inner(indexes: Sequence[int], size: int) -> int:
 
 def _take_middle(b: Builder, x: Value, rows: Sequence[int]) -> Value:
     """Rows of the middle one of three axes."""
-    outer, size, inner = x.shape
+    outer, _, inner = x.shape
     shape = (outer, len(rows), inner)
     if set(rows) == {ZERO}:
         return b.constant((0.0,) * prod(shape), shape)
@@ -130,7 +130,7 @@ def _find_step(rows: Sequence[int]) -> int:
     if len(rows) < 2 or min(rows) < 0:
         return -1
     step = rows[1] - rows[0]
-    if step < 0 or any(right - left != step for left, right in zip(rows, rows[1:], strict=False)):
+    if step < 0 or any(right - left != step for left, right in pairwise(rows)):
         return -1
     return step
 
@@ -205,9 +205,7 @@ def _write_sample(
     numbers: list[float] = []
     for row, column in cells:
         # The middle of a cell, so that no rounding reaches another; outside of the grid for zeros.
-        numbers += (
-            (-3.0, -3.0) if row < 0 else ((2 * column + 1) / width - 1, (2 * row + 1) / height - 1)
-        )
+        numbers += (-3.0, -3.0) if row < 0 else ((2 * column + 1) / width - 1, (2 * row + 1) / height - 1)
     grid = b.constant(numbers, (rows, columns, 2))
     source = b.as_blob(x, (x.shape[0], height, width))
     shape = (x.shape[0], rows, columns)

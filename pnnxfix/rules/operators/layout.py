@@ -31,7 +31,7 @@ def _transpose(b: Builder, x: Value, dim0: int, dim1: int) -> Value:
     return b.permute(x, order)
 
 
-def _slice(
+def _slice_many(
     b: Builder,
     x: Value,
     dims: Sequence[int],
@@ -55,6 +55,15 @@ def _slice(
     for axis in sorted(gone, reverse=True):
         x = b.squeeze(x, axis)
     return x
+
+
+def _slice(b: Builder, x: Value, *words: object) -> Value:
+    """pnnx writes one slice with `dim=`, several with `dims=`."""
+    many, one = words[:5], words[5:]
+    if many[0] is not None:
+        return _slice_many(b, x, *many)  # type: ignore[arg-type]
+    dim, start, end, step = one
+    return _slice_many(b, x, (dim,), (start,), (end,), (step,), (0,))  # type: ignore[arg-type]
 
 
 class Layout(Family):
@@ -95,8 +104,8 @@ class Layout(Family):
         "torch.permute(Tensor input, int[] dims) -> Tensor": _permute,
         "torch.transpose(Tensor input, int dim0, int dim1) -> Tensor": _transpose,
         "Tensor.select(Tensor input, int dim, int index) -> Tensor": lambda b, x, d, i: b.select(x, d, i),
-        "Tensor.slice(Tensor input, int[] dims, int[] starts, int[] ends, int[] steps, int[] selects)"
-        " -> Tensor": _slice,
+        "Tensor.slice(Tensor input, int[] dims=None, int[] starts=None, int[] ends=None, int[] steps=None, "
+        "int[] selects=None, int dim=None, int start=None, int end=None, int step=None) -> Tensor": _slice,
         "pnnx.Expression(Expression expr) -> Tensor": lambda b, e: evaluate(b, *e),
     }
     cases = (

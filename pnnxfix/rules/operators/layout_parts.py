@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from pnnxfix.rules.cases import Case
 from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
@@ -33,9 +34,7 @@ def _chunk(b: Builder, x: Value, chunks: int, dim: int) -> list[Value]:
     return _split(b, x, -(-total // max(chunks, 1)), dim)
 
 
-def _tensor_split(
-    b: Builder, x: Value, where: int | Sequence[int] | StoredTensor, dim: int
-) -> list[Value]:
+def _tensor_split(b: Builder, x: Value, where: int | Sequence[int] | StoredTensor, dim: int) -> list[Value]:
     """Into equal parts, the first ones longer by one; or before the indexes given."""
     total = x.shape[x.axis(dim)]
     if isinstance(where, StoredTensor):
@@ -46,7 +45,7 @@ def _tensor_split(
         sizes = [total // count + (at < total % count) for at in range(count)]
     else:
         edges = [0, *slice_edges(where, total), total]
-        sizes = [right - left for left, right in zip(edges, edges[1:], strict=False)]
+        sizes = [right - left for left, right in pairwise(edges)]
     return _split_by(b, x, sizes, dim)
 
 
@@ -122,7 +121,7 @@ class LayoutParts(Family):
     Source: ATen native_functions.yaml; torch's documentation of tensor_split; ncnn crop.cpp, concat.cpp.
     """
 
-    code = "PNX120"
+    code = "PNX141"
     name = "leaked-split-or-stack"
     operators = {  # noqa: RUF012 a table, never changed
         "aten::chunk(Tensor self, int chunks, int dim=0) -> Tensor[]": _chunk,

@@ -72,7 +72,7 @@ class LayoutViews(Family):
     Source: ATen native_functions.yaml; ncnn permute.cpp, reshape.cpp, tile.cpp.
     """
 
-    code = "PNX120"
+    code = "PNX140"
     name = "leaked-view"
     operators = {  # noqa: RUF012 a table, never changed
         **table_of(

@@ -1,0 +1,90 @@
+"""Products of tensors of any rank, made of MatMul layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
+
+
+def matmul(b: Builder, x: Value, y: Value) -> Value:
+    """torch.matmul: vectors are rows on the left and columns on the right, and lose that axis again."""
+    if not x.rank or not y.rank:
+        raise NotExpressible("a product with a tensor of no axes")
+    left = b.unsqueeze(x, 0) if x.rank == 1 else x
+    right = b.unsqueeze(y, 1) if y.rank == 1 else y
+    product = b.matmul(left, right)
+    if y.rank == 1:
+        product = b.squeeze(product, -1)
+    return b.squeeze(product, -1 if y.rank == 1 else -2) if x.rank == 1 else product
+
+
+def linear(b: Builder, x: Value, weight: Value, bias: Value | None) -> Value:
+    """x @ weight.T + bias, the weight turned by the MatMul itself."""
+    out, inner = weight.shape if weight.rank == 2 else (1, weight.size)
+    rows = x.size // inner
+    shape = (*x.shape[:-1], out) if weight.rank == 2 else x.shape[:-1]
+    left, right = b.as_blob(x, (rows, inner)), b.as_blob(weight, (out, inner))
+    product = b.layer("MatMul", (left, right), ("0=1",), shape, (rows, out))
+    return product if bias is None else product + bias
+
+
+def tensordot(b: Builder, x: Value, y: Value, x_axes: Sequence[int], y_axes: Sequence[int]) -> Value:
+    """torch.tensordot, as one product of two matrices."""
+    ours, theirs = [x.axis(axis) for axis in x_axes], [y.axis(axis) for axis in y_axes]
+    rows = [axis for axis in range(x.rank) if axis not in ours]
+    columns = [axis for axis in range(y.rank) if axis not in theirs]
+    shape = [x.shape[axis] for axis in rows] + [y.shape[axis] for axis in columns]
+    inner = prod(x.shape[axis] for axis in ours)
+    left = b.view(b.permute(x, [*rows, *ours]), (x.size // inner, inner))
+    right = b.view(b.permute(y, [*theirs, *columns]), (inner, y.size // inner))
+    return b.view(b.matmul(left, right), shape)
+
+
+def bilinear(b: Builder, x: Value, y: Value, weight: Value, bias: Value | None) -> Value:
+    """F.bilinear: x of (*, i) and y of (*, j) with a weight of (k, i, j) give (*, k)."""
+    out, first, second = weight.shape
+    rows = x.size // first
+    table = b.view(b.permute(weight, (1, 0, 2)), (first, out * second))
+    shares = b.view(b.matmul(b.view(x, (rows, first)), table), (rows, out, second))
+    found = b.matmul(shares, b.view(y, (rows, second, 1)))
+    found = b.view(found, (*x.shape[:-1], out))
+    return found if bias is None else found + bias
+
+
+def outer(b: Builder, x: Value, y: Value) -> Value:
+    return b.view(x, (x.size, 1)) * b.view(y, (1, y.size))
+
+
+def power(b: Builder, x: Value, exponent: int) -> Value:
+    """A power of square matrices by squaring."""
+    if exponent < 0:
+        raise NotExpressible("the inverse of a matrix has no layers")
+    if exponent == 0:
+        size = x.shape[-1]
+        count = x.size // (size * size)
+        identity = [float(row == column) for row in range(size) for column in range(size)]
+        return b.constant(identity * count, x.shape)
+    if exponent == 1:
+        return x
+    half = power(b, x, exponent // 2)
+    square = b.matmul(half, half)
+    return b.matmul(square, x) if exponent % 2 else square
+
+
+def kron(b: Builder, x: Value, y: Value) -> Value:
+    """torch.kron: each element of x times the whole of y."""
+    rank = max(x.rank, y.rank)
+    left, right = ((1,) * (rank - value.rank) + value.shape for value in (x, y))
+    wide = b.view(x, [size for one in left for size in (one, 1)])
+    tall = b.view(y, [size for one in right for size in (1, one)])
+    return b.view(wide * tall, [one * two for one, two in zip(left, right, strict=True)])
+
+
+def cross(b: Builder, x: Value, y: Value, axis: int) -> Value:
+    """torch.linalg.cross along an axis of three."""
+    axis = x.axis(axis)
+    ours, theirs = ([b.slice(value, axis, at, at + 1) for at in range(3)] for value in (x, y))
+    parts = [ours[(at + 1) % 3] * theirs[(at + 2) % 3] - ours[(at + 2) % 3] * theirs[(at + 1) % 3] for at in range(3)]
+    return b.concat(parts, axis)

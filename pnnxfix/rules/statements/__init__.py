@@ -1,0 +1,1 @@
+"""Rules of statements that are Python and wrong; every module here is found by the registry."""

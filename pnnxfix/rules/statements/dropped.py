@@ -1,0 +1,300 @@
+"""Arguments that pnnx does not print: the statement runs and means something else."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pnnxfix.codecs.number import read_exact
+from pnnxfix.codecs.torchscript import TracedCall
+from pnnxfix.rules.base import Refusal
+from pnnxfix.rules.schema_values import DTYPES
+from pnnxfix.rules.statement import (
+    CONVERT_AGAIN,
+    Copier,
+    Forward,
+    Repair,
+    Statement,
+    StatementRule,
+    Writer,
+    add_argument,
+    is_number,
+)
+
+_DIVISIONS = ("aten::div", "aten::divide", "aten::true_divide", "aten::floor_divide")
+_UNPRINTED_CASTS = {DTYPES.index("float16"): "torch.half", DTYPES.index("bfloat16"): "torch.bfloat16"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An operation in a statement; `key` is what the traced call of it has in common with it."""
+
+    statement: Statement
+    node: ast.expr
+    key: object = None
+
+
+def _assign(places: Sequence[_Place], calls: Sequence[tuple[object, object]]) -> list[object] | None:
+    """The value of each place from the traced calls `(key, value)`; None where that is not certain.
+
+    Alike calls need no order. Others are in order where each stands in a statement of its own:
+    inside one expression pnnx keeps the order of no two operations.
+    """
+    if len({value for _, value in calls}) == 1:
+        return [calls[0][1]] * len(places)
+    values: defaultdict[object, list[object]] = defaultdict(list)
+    for key, value in calls:
+        values[key].append(value)
+    wanted: defaultdict[object, list[_Place]] = defaultdict(list)
+    for place in places:
+        wanted[place.key].append(place)
+    found: dict[int, object] = {}
+    for key, some in wanted.items():
+        mine = values.get(key, [])
+        lines = {place.statement.line for place in some}
+        alike = len(set(mine)) == 1
+        if not alike and not (len(mine) == len(some) == len(lines)):
+            return None
+        for at, place in enumerate(some):
+            found[id(place)] = mine[0] if alike else mine[at]
+    return [found[id(place)] for place in places]
+
+
+def _literal(call: TracedCall, name: str, at: int) -> object:
+    """An argument by name or position, None where it is not given or no literal."""
+    for index, argument in enumerate(call.arguments):
+        if argument.name == name or (not argument.name and index == at):
+            return argument.value
+    return None
+
+
+class DroppedArgument(StatementRule):
+    """An argument that changes what an operator computes, and that pnnx does not print.
+
+    What it finds: `(v_0 / v_1)` and `(v_0 // v_1)` that were `torch.div(..., rounding_mode=...)`,
+    `torch.round(v_0)` that had `decimals`, and `torch.as_strided` that had a storage offset.
+
+    Why it breaks: it runs and gives other numbers; `//` rounds down where `trunc` rounds to zero.
+
+    Repair: the TorchScript file beside the output has the argument, which is put back.
+
+    Limits: without the TorchScript file there is no trace of it. Where calls with different
+    arguments end up in one expression it is not certain which is which, and nothing is changed.
+
+    Example:
+        v_2 = (v_0 // v_1)    ->    v_2 = torch.div(v_0, v_1, rounding_mode='trunc')
+
+    Source: pnnx pass_level3/fuse_expression (aten::div, aten::round) and pass_level2/torch_as_strided.
+    """
+
+    code = "PNX212"
+    name = "dropped-argument"
+
+    def find(self, forward: Forward, pattern: str) -> Iterator[Repair]:
+        statements = forward.find(pattern)
+        yield from self._find_divisions(forward, statements)
+        yield from self._find_calls(forward, statements, "torch.round", "aten::round", "decimals", 1)
+        yield from self._find_calls(
+            forward, statements, "torch.as_strided", "aten::as_strided", "storage_offset", 3
+        )
+
+    def _find_divisions(self, forward: Forward, statements: Sequence[Statement]) -> Iterator[Repair]:
+        places = [
+            _Place(statement, node, _division_key(node))
+            for statement in statements
+            for node in ast.walk(statement.tree)
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.FloorDiv)
+        ]
+        traced = forward.traced(_DIVISIONS) if places else ()
+        if isinstance(traced, Refusal):
+            return
+        calls = [(_traced_key(call), _literal(call, "rounding_mode", 2)) for call in traced]
+        if not any(mode for _, mode in calls):
+            return
+        yield from _repair(places, calls, "rounding_mode", _write_division)
+
+    def _find_calls(
+        self, forward: Forward, statements: Sequence[Statement], name: str, operator: str, word: str, at: int
+    ) -> Iterator[Repair]:
+        places = [_Place(s, call) for s in statements for call in s.calls({name})]
+        traced = forward.traced({operator}) if places else ()
+        if isinstance(traced, Refusal):
+            return
+        calls: list[tuple[object, object]] = [(None, _literal(call, word, at)) for call in traced]
+        if any(value for _, value in calls):
+            yield from _repair(places, calls, word, add_argument)
+
+
+def _repair(
+    places: Sequence[_Place], calls: Sequence[tuple[object, object]], word: str, write: Callable[[str], Writer]
+) -> Iterator[Repair]:
+    message = f"pnnx dropped `{word}`"
+    values = _assign(places, calls)
+    if values is None:
+        reason = f"which of the operations had `{word}` is not certain"
+        yield Repair(places[0].statement, Refusal(reason, CONVERT_AGAIN), message)
+        return
+    statements: dict[int, Statement] = {}
+    edits: defaultdict[int, dict[ast.expr, str | Writer]] = defaultdict(dict)
+    for place, value in zip(places, values, strict=True):
+        if value:
+            statements[place.statement.line] = place.statement
+            edits[place.statement.line][place.node] = write(f"{word}={value!r}")
+    for line, statement in statements.items():
+        yield Repair(statement, statement.rewrite(edits[line]), message)
+
+
+def _write_division(argument: str) -> Writer:
+    def write(node: ast.expr, copier: Copier) -> str:
+        assert isinstance(node, ast.BinOp)
+        left = copier.cut(node.left)
+        if is_number(node.left):
+            left = f"torch.tensor({left})"
+        return f"torch.div({left}, {copier.cut(node.right)}, {argument})"
+
+    return write
+
+
+def _division_key(node: ast.BinOp) -> object:
+    """What a division's traced call has in common with it: its sign, and its divisor if that is a number."""
+    number = read_exact(ast.unparse(node.right)) if is_number(node.right) else None
+    return isinstance(node.op, ast.FloorDiv), None if number is None else float(number.value)
+
+
+def _traced_key(call: TracedCall) -> object:
+    mode = _literal(call, "rounding_mode", 2)
+    divisor = call.arguments[1].value if len(call.arguments) > 1 else None
+    number = float(divisor) if isinstance(divisor, int | float) else None
+    return call.operator == "aten::floor_divide" or mode == "trunc", number
+
+
+class DroppedCast(StatementRule):
+    """A cast to half or bfloat16 that pnnx takes out of the graph.
+
+    What it finds: a forward that gives back one of its inputs, where the TorchScript file casts it.
+
+    Why it breaks: the result has another type and is not rounded.
+
+    Repair: the cast of the TorchScript file is put back.
+
+    Limits: only a cast that is the whole of the network, so to say: its result is the input of
+    forward. Others leave no sign in any of pnnx's files; what follows is computed in float32.
+
+    Example:
+        return v_0    ->    return v_0.to(torch.half)
+
+    Source: pnnx pass_level0/reset_device, which makes float32 of both types.
+    """
+
+    code = "PNX213"
+    name = "dropped-cast"
+
+    def repair(self, statement: Statement, forward: Forward) -> str | Refusal | None:
+        if statement.targets or statement.text not in forward.inputs:
+            return None
+        traced = forward.traced({"aten::to"})
+        if isinstance(traced, Refusal):
+            return None
+        kinds = [kind for call in traced for kind in (_find_cast(call),) if kind]
+        if not kinds:
+            return None
+        if len(kinds) > 1 or forward.find(r"\.to\("):
+            return Refusal("which of the casts of the TorchScript file is the last one is not certain", CONVERT_AGAIN)
+        return f"{statement.text}.to({kinds[0]})"
+
+    def describe(self, statement: Statement) -> str:
+        return f"pnnx dropped the cast of `{statement.text}`"
+
+
+def _find_cast(call: TracedCall) -> str:
+    """The type of a cast to one that pnnx does not print, empty for every other call."""
+    values = [argument.value for argument in call.arguments[1:2]]
+    return next((_UNPRINTED_CASTS[v] for v in values if isinstance(v, int) and v in _UNPRINTED_CASTS), "")
+
+
+class DroppedTraining(StatementRule):
+    """A batch norm in training mode that is printed as one in evaluation mode.
+
+    What it finds: `F.batch_norm(...)` whose traced call normalised with the statistics of the batch.
+
+    Why it breaks: it normalises with the running statistics, and gives other numbers or nan.
+
+    Repair: `training=True`, as the TorchScript file says.
+
+    Limits: without the TorchScript file there is no trace of it. Where only some of the calls
+    were in training mode, nothing is changed. A module such as `nn.BatchNorm2d` is left as it is:
+    its mode is set by `train()` and `eval()`.
+
+    Example:
+        F.batch_norm(v_0, running_mean=v_1, running_var=v_2)
+        ->    F.batch_norm(v_0, running_mean=v_1, running_var=v_2, training=True)
+
+    Source: pnnx pass_level2/F_batch_norm, whose pattern takes any `training` and keeps none.
+    """
+
+    code = "PNX214"
+    name = "dropped-training"
+
+    def find(self, forward: Forward, pattern: str) -> Iterator[Repair]:
+        statements = forward.find(pattern)
+        places = [_Place(s, call) for s in statements for call in s.calls({"F.batch_norm"})]
+        places = [place for place in places if "training=" not in place.statement.text]
+        traced = forward.traced({"aten::batch_norm"}) if places else ()
+        if isinstance(traced, Refusal):
+            return
+        calls: list[tuple[object, object]] = [(None, _literal(call, "training", 5) is True) for call in traced]
+        if any(value for _, value in calls):
+            yield from _repair(places, calls, "training", add_argument)
+
+
+class DroppedDtype(StatementRule):
+    """A reduction or softmax whose `dtype` pnnx does not print.
+
+    What it finds: a statement such as `torch.sum(v_0, dim=(1,))` whose result has another type in
+    `.pnnx.param` than this operator gives for its input.
+
+    Why it breaks: it computes in another type, with other numbers; `torch.mean` and `F.softmax`
+    of integers do not run at all.
+
+    Repair: `dtype=`, with the type that `.pnnx.param` states for the result.
+
+    Limits: results of no dimensions and half types have no type there.
+
+    Example:
+        v_1 = torch.sum(v_0, dim=(1,))    ->    v_1 = torch.sum(v_0, dim=(1,), dtype=torch.float64)
+
+    Source: pnnx pass_level2/torch_sum and others, whose patterns take any `dtype` and keep none.
+    """
+
+    code = "PNX215"
+    name = "dropped-dtype"
+
+    def repair(self, statement: Statement, forward: Forward) -> str | Refusal | None:
+        row = statement.row
+        if row is None or row.type not in _REDUCTIONS or len(row.inputs) != 1 or "dtype=" in statement.text:
+            return None
+        given, made = statement.operand(row.inputs[0]), statement.operand(row.outputs[0])
+        if given is None or made is None or made.dtype not in _TORCH_TYPES or given.dtype not in _TORCH_TYPES:
+            return None
+        usual = given.dtype
+        if row.type not in _KEEPING and given.dtype in _INTEGERS:
+            usual = "i64"
+        calls = statement.calls({row.type})
+        if made.dtype == usual or not calls:
+            return None
+        argument = add_argument(f"dtype={_TORCH_TYPES[made.dtype]}")
+        return statement.rewrite(dict.fromkeys(calls, argument))
+
+    def describe(self, statement: Statement) -> str:
+        return "pnnx dropped `dtype`"
+
+
+_TORCH_TYPES = {
+    "f32": "torch.float32", "f64": "torch.float64", "i64": "torch.int64", "i32": "torch.int32",
+    "i16": "torch.int16", "i8": "torch.int8", "u8": "torch.uint8", "bool": "torch.bool",
+}  # fmt: skip
+_INTEGERS = frozenset({"i64", "i32", "i16", "i8", "u8", "bool"})
+_KEEPING = frozenset({"F.softmax", "F.log_softmax", "torch.mean", "torch.norm"})
+_REDUCTIONS = _KEEPING | {"torch.sum", "torch.prod", "torch.cumsum", "torch.cumprod"}

@@ -1,0 +1,78 @@
+"""Which statements of a generated file may be wrong: cheap searches, made on every file.
+
+Most files hold none of the words below, and then no rule of a statement is even imported. A
+pattern matches inside one line; the rule that it belongs to looks closer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_MODULE_CALL = r"= self\.\S+\(v_\d+, v_\d"
+# A row whose result has another type than its input; the bounds keep hostile lines cheap.
+_RETYPED = rb"""(?mx)^(?:torch\.(?:sum|mean|prod|cumsum|cumprod|norm)|F\.(?:log_)?softmax)[ ].{0,1000}
+    [ ]\#\d{1,9}=\([^)\n]{0,99}\)(\w+)[ ]\#\d{1,9}=\([^)\n]{0,99}\)(?!\1\b)"""
+_DTYPED = "sum mean prod cumsum cumprod softmax log_softmax norm"
+
+
+class Trigger(NamedTuple):
+    """Words of which one is in every file that has the defect, and the pattern of its lines.
+
+    `needs_trace`: only the TorchScript file can tell, so nothing is looked for without one.
+    `row` is what `.pnnx.param` must hold besides.
+    """
+
+    words: tuple[str, ...]
+    pattern: str
+    needs_trace: bool = False
+    row: bytes = b""
+
+
+TRIGGERS = {
+    "PNX212": Trigger(
+        (" / ", " // ", "torch.round(", "torch.as_strided("),
+        r" //? |torch\.round\(|torch\.as_strided\(",
+        needs_trace=True,
+    ),
+    "PNX213": Trigger(("return v_",), r"^[ \t]+return v_\d+[ \t]*\r?$", needs_trace=True),
+    "PNX214": Trigger(("F.batch_norm(",), r"F\.batch_norm\(", needs_trace=True),
+    "PNX215": Trigger(
+        tuple(f"{name}(" for name in _DTYPED.split()),
+        rf"\b(?:torch|F)\.(?:{_DTYPED.replace(' ', '|')})\(",
+        row=_RETYPED,
+    ),
+    "PNX216": Trigger(("=None",), r"\b(?:squeeze|tile|flip)\(.{0,1000}\bdims?=None"),
+    "PNX217": Trigger(
+        ("torch.maximum(", "torch.minimum(", "torch.atan2(", "torch.logaddexp(", "torch.fmod(")
+        + ("input=", "weight=", "index=", "indices="),
+        r"torch\.(?:maximum|minimum|atan2|logaddexp|fmod)\(.{0,1000}[(, ]-?\d|F\.embedding\(.{0,1000}input=-?\d"
+        r"|F\.prelu\(.{0,1000}weight=-?\d|torch\.index_select\(.{0,1000}index=-?\d|\.index_put\(.{0,1000}indices=",
+    ),
+    "PNX218": Trigger(("torch.stack(v_", "torch.cat(v_"), r"torch\.(?:stack|cat)\(v_\d+, "),
+    "PNX219": Trigger(("inf", "nan"), r"[=(\[, ][+-]?(?:inf|nan)(?:\.0)?[,)\] ]"),
+    "PNX220": Trigger(("[...,",), r"= v_\d+\[\.\.\.,"),
+    "PNX221": Trigger(("torch.normal(v_",), r"torch\.normal\(v_\d+, .{0,1000}\bmean="),
+    "PNX222": Trigger(("=None",), r"\b(?:condition|mask)=None\b"),
+    "PNX223": Trigger(("= self.",), _MODULE_CALL),
+    "PNX224": Trigger(
+        ("torch.split(", "torch.chunk(", "torch.unbind(", "torch.tensor_split(", " = v_"),
+        r"^[ \t]+v_\d+ = (?:torch\.(?:split|chunk|unbind|tensor_split)\(.*|v_\d+)[ \t]*\r?$",
+    ),
+}
+"""By the rule's code."""
+
+
+def find_triggered(text: str, rows: bytes, has_trace: bool) -> list[str]:
+    """The codes whose rules have to look at a file's text. Cost: a few searches through it.
+
+    `rows` is `.pnnx.param`, empty where there is none.
+    """
+    return [
+        code
+        for code, trigger in TRIGGERS.items()
+        if (has_trace or not trigger.needs_trace)
+        and any(word in text for word in trigger.words)
+        and re.search(trigger.pattern, text, re.MULTILINE) is not None
+        and (not trigger.row or re.search(trigger.row, rows) is not None)
+    ]

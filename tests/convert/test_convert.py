@@ -1,0 +1,191 @@
+"""`pnnxfix convert` with the real pnnx: what it writes, what it says, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Place
+
+pytest.importorskip("pnnx")
+
+SHAPE = "inputshape=[1,3,8,8]"
+SUFFIXES = (".pnnx.param", ".pnnx.bin", "_pnnx.py", ".pnnx.onnx", ".ncnn.param", ".ncnn.bin", "_ncnn.py")
+
+
+def outputs(stem: str) -> set[str]:
+    return {f"{stem}{suffix}" for suffix in SUFFIXES} | {f"{stem}.pnnx.log"}
+
+
+def test_a_clean_model(place: Place) -> None:
+    place.put("clean")
+    done = place.run("clean.pt", SHAPE)
+    assert (done.code, done.err) == (0, "")
+    assert "0 findings repaired, 0 left" in done.out
+    assert done.out.endswith("Works: the ncnn model gives PyTorch's numbers.\n")
+    assert place.names() == outputs("clean") | {"clean.pt"}
+    assert "pass_ncnn" in (place.path / "clean.pnnx.log").read_text()
+
+
+def test_a_model_that_leaks_and_whose_python_does_not_parse(place: Place) -> None:
+    place.put("leaks")
+    done = place.run("leaks.pt", SHAPE, "--output-format", "json")
+    report = json.loads(done.out)
+    assert done.code == report["exit_code"] == 0
+    assert {"PNX101"} <= {finding["code"] for finding in report["fixed"]}
+    assert report["findings"] == []
+    assert {form["form"]: form["state"] for form in report["attempts"][0]["forms"]} == {
+        "ncnn": "agrees",
+        "python": "agrees",
+    }
+    assert report["attempts"][0]["milliseconds"] > 0
+    assert {"pnnx", "torch", "ncnn", "python"} == set(report["versions"])
+    (line,) = report["console"]
+    assert (line["code"], line["verdict"]) == ("PNX502", "harmless")
+    compile((place.path / "leaks_pnnx.py").read_text(), "leaks_pnnx.py", "exec")
+    # Nothing tells that the files were made elsewhere.
+    for name in outputs("leaks") - {"leaks.pnnx.bin", "leaks.ncnn.bin"}:
+        assert b".pnnxfix-" not in (place.path / name).read_bytes(), name
+
+
+def test_a_model_of_which_pnnx_dies(place: Place) -> None:
+    place.put("crashes")
+    done = place.run("crashes.pt", SHAPE)
+    assert done.code == 1
+    assert "it dies of aten::mul at " in done.out
+    assert "networks.py:20 (of the first" in done.out
+    assert place.names() == {"crashes.pt", "crashes.pnnx.log"}
+
+
+def test_a_model_that_cannot_be_rescued(place: Place) -> None:
+    place.put("lost")
+    done = place.run("lost.pt", SHAPE)
+    assert done.code == 1
+    assert "aten::special_airy_ai" in done.out
+    assert "Does not work" in done.out
+    assert place.names() == outputs("lost") | {"lost.pt"}
+
+
+def test_the_better_of_two_ways_is_kept(place: Place) -> None:
+    original = place.put("rewritten").read_bytes()
+    done = place.run("--prepare", "rewritten.pt", SHAPE, "--output-format", "json")
+    report = json.loads(done.out)
+    assert done.code == 0, done
+    assert [attempt["way"] for attempt in report["attempts"]] == ["as given", "prepared"]
+    assert report["attempts"][1]["rewritten"] == {"aten::addcmul": 1}
+    assert report["kept"] in ("as given", "prepared")
+    assert report["reason"]
+    assert place.names() == outputs("rewritten") | {"rewritten.pt", "rewritten.prepared.pt"}
+    assert (place.path / "rewritten.pt").read_bytes() == original
+
+
+def test_nothing_to_prepare(place: Place) -> None:
+    place.put("clean")
+    done = place.run("--prepare", "clean.pt", SHAPE)
+    assert done.code == 0
+    assert "nothing of the model is known to convert better" in done.out
+    assert "clean.prepared.pt" not in place.names()
+
+
+def test_names_and_places_are_those_of_pnnx(place: Place) -> None:
+    (place.path / "sub").mkdir()
+    place.put("in-two-words", "sub/in-two-words.pt")
+    done = place.run("sub/in-two-words.pt", SHAPE, "fp16=0", "ncnnpy=run-it.py")
+    assert done.code == 0
+    script = (place.path / "run-it.py").read_text()
+    assert 'load_param("sub/in_two_words.ncnn.param")' in script
+    assert "ZipFile('sub/in_two_words.pnnx.bin'" in (place.path / "sub/in_two_words_pnnx.py").read_text()
+    assert 'mod.save("sub/in_two_words_pnnx.py.pt")' in (place.path / "sub/in_two_words_pnnx.py").read_text()
+
+
+def test_what_was_there_is_replaced_only_by_a_whole_conversion(place: Place) -> None:
+    place.put("crashes")
+    (place.path / "crashes.ncnn.param").write_text("mine")
+    assert place.run("crashes.pt", SHAPE).code == 1
+    assert (place.path / "crashes.ncnn.param").read_text() == "mine"
+
+
+BAD_INPUT = {
+    "no-file": ("none.pt", (), "none.pt: there is no such file"),
+    "state-dict": ("state-dict.pt", (SHAPE,), "not a TorchScript archive"),
+    "how-to-save": ("state-dict.pt", (SHAPE,), "torch.jit.trace"),
+    "inputs-not-stated": ("scripted.pt", (), "give inputshape="),
+    "other-shape": ("clean.pt", ("inputshape=[1,3]",), "expect [1,3,8,8]f32 but got [1,3]f32"),
+    "too-many-inputs": ("clean.pt", ("inputshape=[1,3,8,8],[1]",), "expect 1 tensors but got 2"),
+    "space-in-shape": ("clean.pt", ("inputshape=[1, 3,8,8]",), "is no list of shapes"),
+    "two-words": ("clean.pt", ("inputshape=[1,", "3,8,8]"), "is not KEY=VALUE"),
+    "empty-axis": ("clean.pt", ("inputshape=[1,0]",), "axis of size 0"),
+    "misspelt-key": ("clean.pt", ("inputshap=[1]",), "did you mean inputshape=?"),
+    "key-twice": ("clean.pt", ("fp16=0", "fp16=1"), "given twice"),
+    "no-value": ("clean.pt", ("optlevel=7",), "one of 0, 1, 2"),
+    "no-directory": ("clean.pt", ("ncnnparam=no/x.param",), "no such directory"),
+    "directory": ("clean.pt", ("ncnnparam=.",), "is a directory"),
+    "one-name-twice": ("clean.pt", ("ncnnparam=a", "ncnnbin=a"), "the same name"),
+    "no-custom-op": ("clean.pt", ("customop=no.so",), "there is no such file"),
+    "conflict": ("clean.pt", (SHAPE, "input=clean.pt"), "cannot be given together"),
+    "no-program": ("clean.pt", (SHAPE, "--pnnx", "nothing"), "no program that can be run"),
+    "no-argument": ("", (), "Missing argument"),
+}
+
+
+@pytest.mark.parametrize(("model", "words", "message"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input_has_one_clear_message(
+    place: Place, model: str, words: tuple[str, ...], message: str
+) -> None:
+    for name in ("clean", "state-dict", "scripted"):
+        place.put(name)
+    before = place.names()
+    done = place.run(*filter(None, (model, *words)))
+    assert done.code == 2
+    assert done.out == ""
+    assert message in done.err
+    assert done.err.count("\n") == 1
+    assert place.names() == before
+
+
+def test_no_pnnx_installed(place: Place) -> None:
+    place.put("clean")
+    blind = "import sys; sys.modules['pnnx'] = None; from importlib import util; find = util.find_spec; " \
+            "util.find_spec = lambda name, *a: None if name == 'pnnx' else find(name, *a); " \
+            "from pnnxfix.cli.main import main; sys.exit(main(sys.argv[1:]))"  # fmt: skip
+    done = place.run("convert", "clean.pt", SHAPE, code=blind)
+    assert done.code == 2
+    assert 'pip install "pnnxfix[convert]"' in done.err
+    assert place.names() == {"clean.pt"}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root writes everywhere")
+def test_a_directory_that_cannot_be_written(place: Place) -> None:
+    place.put("clean")
+    place.path.chmod(0o555)
+    try:
+        done = place.run("clean.pt", SHAPE)
+    finally:
+        place.path.chmod(0o755)
+    assert done.code == 2
+    assert "cannot be written" in done.err
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root mounts a small disk")
+def test_a_full_disk(place: Place, models: Path) -> None:
+    disk = place.path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("no mounting here")
+    try:
+        names = ("pnnxparam", "pnnxbin", "pnnxpy", "pnnxonnx", "ncnnparam", "ncnnbin", "ncnnpy")
+        words = [f"{name}=disk/{name}" for name in names]
+        done = place.run(str(models / "large.pt"), "inputshape=[1,300]", *words)
+        left = list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert done.code == 2
+    assert "the disk is full" in done.err
+    assert left == []
