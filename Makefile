@@ -11,7 +11,7 @@ install := $(bin)/python -m pip install --quiet --disable-pip-version-check
 # ncnn and torch on tiny models: a thread more costs time.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test bench docs coverage fixtures operators layers schemas fuzz clean
+.PHONY: help demo test bench docs coverage models fixtures operators layers schemas index fuzz clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
@@ -45,6 +45,13 @@ layers: $(VENV)/.installed-dev ## write the table of ncnn's layer types anew, fr
 
 schemas: $(VENV)/.installed-dev ## write the table of PyTorch's operators anew
 	$(bin)/python scripts/make_schemas.py
+
+index: $(VENV)/.installed-dev ## write the table that says which module holds which operator's rule
+	$(bin)/python scripts/make_index.py
+
+models: $(VENV)/.installed-dev ## convert and repair real architectures, write docs/models.md
+	$(install) --editable '.[models]' '$(TORCH)'
+	$(bin)/python -m scripts.models
 
 fuzz: $(VENV)/.installed-dev ## feed mutated real files to check and fix
 	$(bin)/python tests/fuzz.py

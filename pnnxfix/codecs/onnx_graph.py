@@ -8,9 +8,10 @@ when such a file is to change. Source: files of releases 20240226 and 20261020.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pnnxfix.errors import ParseError, PnnxfixError
 from pnnxfix.graph.graph import Operator
@@ -37,10 +38,10 @@ def replace_nodes(
     Raises ParseError where the bytes are no such container, PnnxfixError where a node that is to
     change is not there. Untouched nodes keep their content; protobuf promises no byte identity.
     """
-    import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    model = onnx.ModelProto()
+    messages = _import_messages()
+    model = messages.ModelProto()
     try:
         model.ParseFromString(data)
     except DecodeError:
@@ -52,7 +53,7 @@ def replace_nodes(
             raise PnnxfixError(
                 f"{path}: no node {old.name} of type {old.type}; the file is of another conversion"
             )
-        _rewrite(graph.node[at[old.name]], new)
+        _rewrite(graph.node[at[old.name]], new, messages)
     gone = set(removed)
     kept_nodes = [node for node in graph.node if node.name not in gone]
     lost = {name for node in graph.node if node.name in gone for name in node.output}
@@ -64,16 +65,48 @@ def replace_nodes(
     return bytes(model.SerializeToString())
 
 
-def _rewrite(node: NodeProto, new: Operator) -> None:
-    from onnx import helper
+def _import_messages() -> Any:
+    """onnx's message classes without the rest of onnx.
 
+    The package imports numpy and more, which takes five times as long as the one generated module
+    that is needed, and longer than all else that a small repair does.
+    """
+    import sys
+    from importlib.util import find_spec, module_from_spec, spec_from_file_location
+
+    name = "pnnxfix_onnx_messages"
+    if name in sys.modules:
+        return sys.modules[name]
+    package = find_spec("onnx")
+    folder = next(iter(package.submodule_search_locations or ()), "") if package else ""
+    spec = spec_from_file_location(name, os.path.join(folder, "onnx_ml_pb2.py"))
+    if spec is None or spec.loader is None or not os.path.isfile(spec.origin or ""):
+        from onnx import onnx_ml_pb2
+
+        return onnx_ml_pb2
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _rewrite(node: NodeProto, new: Operator, messages: Any) -> None:
     node.op_type = new.type
     node.name = new.name
     del node.input[:]
     node.input.extend(new.inputs)
     del node.attribute[:]
     for key, value in _parameters(new.rest):
-        node.attribute.append(helper.make_attribute(key, value))
+        node.attribute.append(_make_attribute(key, value, messages.AttributeProto))
+
+
+def _make_attribute(key: str, value: str | int | float, kind: Any) -> Any:
+    match value:
+        case int():
+            return kind(name=key, type=kind.INT, i=value)
+        case float():
+            return kind(name=key, type=kind.FLOAT, f=value)
+        case _:
+            return kind(name=key, type=kind.STRING, s=value.encode())
 
 
 def _parameters(words: Sequence[str]) -> Iterable[tuple[str, str | int | float]]:

@@ -12,6 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
+from keyword import iskeyword
 from typing import NamedTuple
 
 from pnnxfix.errors import ParseError
@@ -29,13 +30,14 @@ _FORWARD = r"(?m)^([ \t]+)def forward\(self.*$"
 _IGNORE = r"#\s*pnnxfix:\s*ignore(?:\[([A-Za-z0-9, ]*)\])?"
 _BARE_SPECIAL = r"[+-]?(?:inf|nan)(?:\.0)?\Z"
 _SPECIAL_STARTS = tuple(f" = {sign}{word}" for sign in ("", "+", "-") for word in ("inf", "nan"))
-_BARE_VALUE = r"^(\w+ = )\S+"
+_ASSIGNED_VALUE = r"^([^=#]+ = )[^#]*?(\s*(?:#.*)?)$"
+_MEMBER = r"(?m)^[ \t]+self\.(\S+) = "
 _LONG_STRING = r"""(?s)(\"{3}|'{3}).*?(?:\1|\Z)"""
 _STATEMENT = r"[ \t]+\S.* = "
 _LEAKED_NAME = rb"( = )[A-Za-z_]\w*(?:::\w+)+\("
 _LONGEST_STATEMENT = 100_000
 # Past some 1,100 nested brackets libcst's parser overflows the stack and ends the process.
-_LONGEST_REWRITE = 1_000
+LONGEST_REWRITE = 1_000
 
 
 class LeakedCall(NamedTuple):
@@ -202,6 +204,19 @@ class PythonFile:
         ]
 
     @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The values that forward is given."""
+        match = re.search(_FORWARD, self.text)
+        return () if match is None else tuple(re.findall(_VALUE, match[0]))
+
+    @cached_property
+    def has_doubtful_names(self) -> bool:
+        """Whether a member (`self.conv`, `self.conv.weight`) is set twice, or is no identifier."""
+        names = re.findall(_MEMBER, self.text)
+        parts = {part for name in names for part in name.split(".")}
+        return len(set(names)) < len(names) or not all(p.isidentifier() and not iskeyword(p) for p in parts)
+
+    @cached_property
     def reads(self) -> Counter[str]:
         """How often each value is named in forward, its assignments included."""
         first, last = self.forward
@@ -230,14 +245,18 @@ class PythonFile:
         """Put an expression in the place of what a statement assigns."""
         self.edits[line] = self._rewrite(line, None, expression)
 
-    def _rewrite(self, line: int, operator: str | None, expression: str) -> str:
+    def _rewrite(self, line: int, operator: str | None, expression: str, text: str = "") -> str:
+        text = text or self.lines[line]
         try:
-            return rewrite_statement(self.lines[line], operator, expression)
+            return rewrite_statement(text, operator, expression)
         except ValueError:
-            text = self.lines[line]
             column = len(text) - len(text.lstrip()) + 1
             reason = "this statement is no Python even without its leaked operator, or far too long"
             raise ParseError(self.path, line + 1, column, reason) from None
+
+    def replace_line(self, line: int, text: str, expression: str | None) -> None:
+        """Put a text in the place of a line, and an expression in the place of its value, if one is given."""
+        self.edits[line] = text if expression is None else self._rewrite(line, None, expression, text)
 
     def remove(self, line: int) -> None:
         """Remove a statement with its line."""
@@ -257,7 +276,7 @@ class PythonFile:
 
 
 def rewrite_statement(line: str, operator: str | None, expression: str) -> str:
-    """The line with another expression on the right of its `=`, through libcst.
+    """The line with another expression on the right of its `=` or `return`, through libcst.
 
     Indentation, targets, blanks around `=`, comment and line end keep their text. `operator` is
     the leaked name, which is no Python and is hidden from the parser. Raises ValueError where
@@ -269,20 +288,22 @@ def rewrite_statement(line: str, operator: str | None, expression: str) -> str:
     body = line[len(indent) :]
     end = "\r" if body.endswith("\r") else ""
     body = body.removesuffix("\r")
-    if max(len(body), len(expression)) > _LONGEST_REWRITE:
+    if max(len(body), len(expression)) > LONGEST_REWRITE:
         raise ValueError(body)
     # What is no Python is hidden from the parser: the leaked name, and values such as `nan.0`.
     if operator is not None:
         body = body.replace(operator + "(", "leaked(", 1)
     else:
-        body = re.sub(_BARE_VALUE, r"\1leaked", body)
+        body = re.sub(_ASSIGNED_VALUE, r"\1leaked\2", body)
     try:
         statement = libcst.parse_statement(body)
         value = libcst.parse_expression(expression)
     except libcst.ParserSyntaxError as error:
         raise ValueError(body) from error
     assign = statement.body[0] if isinstance(statement, libcst.SimpleStatementLine) else None
-    if not isinstance(statement, libcst.SimpleStatementLine) or not isinstance(assign, libcst.Assign):
+    if not isinstance(statement, libcst.SimpleStatementLine) or not isinstance(
+        assign, libcst.Assign | libcst.Return
+    ):
         raise ValueError(body)
     changed = statement.with_changes(body=[assign.with_changes(value=value)])
     return indent + libcst.Module([changed]).code.removesuffix("\n") + end

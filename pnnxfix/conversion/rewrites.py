@@ -138,9 +138,6 @@ REWRITES = (
          "torch.addr(m, v, u, beta=0.5, alpha=2.0)"),
     _row("baddbmm", "x, a, b, beta: float, alpha: float", "x * beta + torch.bmm(a, b) * alpha",
          "torch.baddbmm(x @ y.mT, x, y.transpose(1, 2), beta=0.5, alpha=2.0)"),
-    _row("addbmm", "x, a, b, beta: float, alpha: float",
-         "x * beta + torch.sum(torch.bmm(a, b), [0], False) * alpha",
-         "torch.addbmm(x[0] @ y[0].mT, x, y.transpose(1, 2), beta=0.5, alpha=2.0)"),
     # reductions
     _row("aminmax", "x, dim: int, keepdim: bool",
          ("torch.amin(x, [dim], keepdim)", "torch.amax(x, [dim], keepdim)"),

@@ -10,14 +10,16 @@ from pnnxfix.codecs.python_source import PythonFile, hide_leaks, is_broken_state
 from pnnxfix.data import known_layers
 from pnnxfix.graph.splits import EXPRESSION
 from pnnxfix.options import Options
-from pnnxfix.pipeline.discovery import PNNX_PARAM
+from pnnxfix.pipeline.discovery import PNNX_PARAM, TORCHSCRIPT
 from pnnxfix.pipeline.findings import Place, make_finding
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 from pnnxfix.pipeline.selection import Selection
 from pnnxfix.report import Finding
+from pnnxfix.rules.triggers import find_triggered
 
 if TYPE_CHECKING:
     from pnnxfix.pipeline.plan import Plan
+    from pnnxfix.pipeline.statements import LineEdit
     from pnnxfix.rules.base import Refusal, Rule
     from pnnxfix.rules.faults import Fault
 
@@ -27,13 +29,15 @@ _MOST_BROKEN_STATEMENTS = 100
 @dataclass(slots=True)
 class Analysis:
     """All findings of a conversion. `plan` is None where no operator leaked; `faults` are those of
-    each graph, `ncnn` or `pnnx`, that `fix` mends.
+    each graph, `ncnn` or `pnnx`, that `fix` mends. `statements` are the lines of Python that change
+    for another reason than a leak.
     """
 
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     plan: Plan | None = None
     faults: dict[str, list[Fault]] = field(default_factory=dict)
+    statements: dict[int, LineEdit] = field(default_factory=dict)
 
 
 def analyse(loaded: LoadedConversion, options: Options) -> Analysis:
@@ -58,6 +62,7 @@ def analyse(loaded: LoadedConversion, options: Options) -> Analysis:
         result.findings.extend(result.plan.findings)
     _report_attendants(ncnn, unknown, selection, result)
     if python is not None:
+        _plan_statements(loaded, python, selection, result)
         _report_broken_statements(python, selection, result)
         _report_unused_comments(python, selection, result)
     result.findings.sort(key=lambda finding: finding.position)
@@ -66,6 +71,31 @@ def analyse(loaded: LoadedConversion, options: Options) -> Analysis:
 
 def _may_repair(python: PythonFile) -> bool:
     return bool(python.leaks or python.bare_specials or python.bare_words)
+
+
+def _plan_statements(
+    loaded: LoadedConversion, python: PythonFile, selection: Selection, result: Analysis
+) -> None:
+    """Plan for the statements that are wrong without a leak. Cost on a clean file: a few searches."""
+    rows = loaded.original.get(PNNX_PARAM, b"")
+    codes = find_triggered(python.text, rows, TORCHSCRIPT in loaded.files)
+    if not codes and not python.has_doubtful_names:
+        return
+    from pnnxfix.pipeline.statements import StatementPlanner
+
+    planner = StatementPlanner(loaded, python, selection, _repaired_lines(result))
+    planned = planner.run(codes, python.has_doubtful_names)
+    result.statements = planned.edits
+    result.findings.extend(planned.findings)
+
+
+def _repaired_lines(result: Analysis) -> set[int]:
+    """The lines of Python that a repair changes or removes."""
+    plan = result.plan
+    lines = set(result.statements)
+    if plan is not None:
+        lines |= {*plan.removed, *(at for at, _ in plan.values), *(call.line for call, _ in plan.calls)}
+    return lines
 
 
 def _may_leak(loaded: LoadedConversion) -> bool:
@@ -168,8 +198,7 @@ def _report_broken_statements(python: PythonFile, selection: Selection, result: 
 
     first, last = python.forward
     inside = python.text[: python.text.find("def forward(")].count("\n")
-    plan = result.plan
-    repaired = set() if plan is None else {*plan.removed, *(at for at, _ in plan.values)}
+    repaired = _repaired_lines(result)
     lines = [
         at
         for at in (*range(inside), *range(first, last))

@@ -8,11 +8,24 @@ from dataclasses import dataclass, replace
 
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.splits import SPLIT, drop_unread, is_network_output
-from pnnxfix.pipeline.lowering import RegionLowering
-from pnnxfix.rules.base import Lowering
+from pnnxfix.rules.base import Layer, Lowering
 from pnnxfix.rules.fuse import fuse_clip
 
 _RESULT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class RegionLowering:
+    """The layers of a region. `places` has for each layer the ncnn row that it takes the place of.
+
+    `results` are (value, blob): which layer, or which blob of before, becomes which blob.
+    """
+
+    handles: tuple[int, ...]
+    layers: tuple[Layer, ...]
+    places: tuple[int, ...]
+    results: tuple[tuple[str, str], ...]
+    constants: dict[int, tuple[float, ...]]
 
 
 def lower_row(

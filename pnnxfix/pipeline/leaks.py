@@ -8,6 +8,7 @@ is missing, Python and ncnn are joined by the order of their operators, if that 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pnnxfix.codecs.python_source import LeakedCall
@@ -41,8 +42,19 @@ def is_attendant(layer: Operator) -> bool:
     return layer.type == EXPRESSION or layer.type in LISTS or is_layout_row(layer)
 
 
+def _may_compute(layer: Operator) -> bool:
+    return layer.type == EXPRESSION and bool(layer.inputs)
+
+
+def _computes(operator: Operator) -> bool:
+    """Whether an Expression is arithmetic of tensors: a leaked operator of its own."""
+    from pnnxfix.rules.lowering.expressions import is_arithmetic
+
+    return bool(operator.inputs) and is_arithmetic(operator.parameter("expr") or "")
+
+
 def find_leaks(
-    loaded: LoadedConversion, unknown_layers: list[int], rules: dict[str, OperatorRule]
+    loaded: LoadedConversion, unknown_layers: list[int], rules: Mapping[str, OperatorRule]
 ) -> list[Leak]:
     """The leaked operators of a conversion, in the order of the graph. Cost: their number."""
     leaks: list[Leak] = []
@@ -52,7 +64,7 @@ def find_leaks(
         graph = loaded.pnnx.graph
         wanted = {kind for kind in rules if "::" in kind}
         layers = [loaded.ncnn.graph[handle] for handle in unknown_layers] if loaded.ncnn else []
-        left = {layer.name for layer in layers if not is_attendant(layer)}
+        left = {layer.name for layer in layers if not is_attendant(layer) or _may_compute(layer)}
         rows = loaded.pnnx.file.rows
         first = loaded.pnnx.file.first_row
         # A converted type such as torch.clamp leaks only where ncnn still has its row.
@@ -60,7 +72,7 @@ def find_leaks(
             at for at, row in enumerate(rows[first:], first) if row and (row[0] in wanted or row[1] in left)
         ]:
             leak = Leak(rows[index][0], rows[index][1], rules.get(rows[index][0]), pnnx=index)
-            if leak.type == EXPRESSION or leak.type in LISTS:
+            if leak.type in LISTS or (leak.type == EXPRESSION and not _computes(graph[index])):
                 continue
             leaks.append(leak)
             by_key[leak.type, leak.name] = leak
@@ -69,7 +81,7 @@ def find_leaks(
     if loaded.ncnn is not None:
         for handle in unknown_layers:
             layer = loaded.ncnn.graph[handle]
-            if is_attendant(layer):
+            if is_attendant(layer) and (layer.type, layer.name) not in by_key:
                 continue
             found = by_key.get((layer.type, layer.name))
             if found is None or found.ncnn is not None:
@@ -83,7 +95,7 @@ def find_leaks(
 
 
 def _join_python(
-    loaded: LoadedConversion, leaks: list[Leak], by_value: dict[str, Leak], rules: dict[str, OperatorRule]
+    loaded: LoadedConversion, leaks: list[Leak], by_value: dict[str, Leak], rules: Mapping[str, OperatorRule]
 ) -> None:
     if loaded.python is None:
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pnnxfix.codecs.number import Number
@@ -11,10 +11,11 @@ from pnnxfix.graph.graph import Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.graph.splits import EXPRESSION, is_network_output, origin
 from pnnxfix.pipeline.constants import read_constant
+from pnnxfix.pipeline.graph_edits import RegionLowering
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.regions import Part, Regions, is_broadcast_row, skip_layout_rows
 from pnnxfix.pipeline.stored import list_items, read_indexes, read_stored
-from pnnxfix.rules.base import FLOAT_TYPES, Layer, Parameter, Refusal
+from pnnxfix.rules.base import FLOAT_TYPES, Parameter, Refusal
 from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
 from pnnxfix.rules.lowering.stored import StoredTensor
 
@@ -24,20 +25,6 @@ ATTRIBUTE = "pnnx.Attribute"
 _MISFITS = (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError)
 _MISFIT_HELP = "report this with the files"
 Settle = Callable[[str], Number | Refusal]
-
-
-@dataclass(frozen=True, slots=True)
-class RegionLowering:
-    """The layers of a region. `places` has for each layer the ncnn row that it takes the place of.
-
-    `results` are (value, blob): which layer, or which blob of before, becomes which blob.
-    """
-
-    handles: tuple[int, ...]
-    layers: tuple[Layer, ...]
-    places: tuple[int, ...]
-    results: tuple[tuple[str, str], ...]
-    constants: dict[int, tuple[float, ...]]
 
 
 class _Refused(Exception):

@@ -21,6 +21,7 @@ class OperatorCalls:
     def __init__(self, python: PythonFile) -> None:
         self._definitions = python.definitions
         self._values: dict[str, Value] = {}
+        self._aliases: dict[str, list[int]] | None = None
 
     def translate(self, call: LeakedCall, settle: Settle) -> Translation | Refusal:
         """The Python of a call. `settle` gives the number that a rounded argument stands for."""
@@ -38,6 +39,14 @@ class OperatorCalls:
                     return number
             values.append(value)
         return translate(call.operator, values, len(call.targets))
+
+    def find_aliases(self, name: str) -> list[int]:
+        """The lines of the statements `v_5 = v_4` of a value: how pnnx unpacks a list of one element."""
+        if self._aliases is None:
+            self._aliases = {}
+            for defined in self._definitions.values():
+                self._aliases.setdefault(defined.text, []).append(defined.line)
+        return self._aliases.get(name, [])
 
     def find_dead(self, calls: list[tuple[LeakedCall, str]], reads: dict[str, int]) -> list[int]:
         """The lines of constants that only these calls read and their new expressions do not.

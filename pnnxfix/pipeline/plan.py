@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pnnxfix.codecs.number import Number, read_exact, spell_for_python
 from pnnxfix.codecs.python_source import LeakedCall, PythonFile
@@ -22,16 +23,16 @@ from pnnxfix.pipeline.findings import Place, find_places, make_finding
 from pnnxfix.pipeline.graph_edits import lower_row, lower_rows, replace_row
 from pnnxfix.pipeline.leaks import Leak, find_leaks
 from pnnxfix.pipeline.loaded import LoadedConversion
-from pnnxfix.pipeline.lowering import RegionLowerer
 from pnnxfix.pipeline.operator_calls import OperatorCalls
-from pnnxfix.pipeline.regions import Regions
 from pnnxfix.pipeline.selection import Selection
 from pnnxfix.report import Finding, Problem
 from pnnxfix.rules.base import Layer, OperatorRule, Refusal, Rule
 from pnnxfix.rules.leaks import BareSpecial, BareWord, LeakedOperator, UnknownLayer, UnknownOperator
-from pnnxfix.rules.lowering.family import Family
 from pnnxfix.rules.registry import operator_rules
 from pnnxfix.rules.schema_call import SchemaArguments, is_known
+
+if TYPE_CHECKING:
+    from pnnxfix.pipeline.region_plan import RegionPlanner
 
 _LONGEST_SHOWN = 300
 _MOST_LAYERS_SHOWN = 3
@@ -76,8 +77,7 @@ class LeakPlanner:
         self._order, self._positions = self._count()
         self._traced: dict[str, TracedConstants | None] = {}
         self._operator_calls = None if loaded.python is None else OperatorCalls(loaded.python)
-        self._regions: Regions | None = None
-        self._lowered: set[int] = set()
+        self._regions: RegionPlanner | None = None
         self._blocked: Refusal | None = None
         self.plan = Plan()
 
@@ -213,9 +213,9 @@ class LeakPlanner:
         self, leak: Leak, rule: OperatorRule, call: LeakCall, handle: int, graph: Graph
     ) -> str | Refusal:
         """Put the layers of a leak into the ncnn graph; what they are, in words."""
-        if handle in self._lowered:
+        if self._regions is not None and handle in self._regions.lowered:
             return "it with the operator before it"
-        if not isinstance(rule, Family):
+        if not rule.is_family:
             lowering = rule.to_ncnn(call)
             if isinstance(lowering, Refusal):
                 return lowering
@@ -226,14 +226,12 @@ class LeakPlanner:
                 "what its inputs are is not in .ncnn.param", "keep model.pnnx.param beside the ncnn model"
             )
         if self._regions is None:
-            self._regions = Regions(self._loaded, operator_rules())
-        parts = self._regions.grow(self._loaded.pnnx.graph[leak.pnnx], handle, rule)
-        if isinstance(parts, Refusal):
-            return parts
-        region = RegionLowerer(self._loaded, self._regions, call.scalar).lower(parts)
+            from pnnxfix.pipeline.region_plan import RegionPlanner
+
+            self._regions = RegionPlanner(self._loaded)
+        region = self._regions.lower(leak, rule, call)
         if isinstance(region, Refusal):
             return region
-        self._lowered.update(region.handles)
         self.plan.constants.extend(lower_rows(graph, region))
         return _describe(region.layers)
 
@@ -263,6 +261,9 @@ class LeakPlanner:
             self._add(rule, place, message, result.help, leak.name, result.reason)
             return
         self.plan.calls.append((call, result.expression))
+        if result.gives_list:
+            name = call.targets[0]
+            self.plan.values += [(line, f"{name}[0]") for line in self._operator_calls.find_aliases(name)]
         shown = result.expression
         if len(shown) > _LONGEST_SHOWN:
             shown = shown[:_LONGEST_SHOWN] + " ..."

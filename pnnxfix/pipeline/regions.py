@@ -139,10 +139,8 @@ class Regions:
                 continue
             rule = self._rules.get(maker.type)
             if len(row.inputs) != len(part.operator.inputs) or not isinstance(rule, Family):
-                return Refusal(
-                    f"`{maker.type}` makes a tensor of {len(self._shape(operand))} axes, which is no blob of ncnn",
-                    _HELP,
-                )
+                reason = f"`{maker.type}` makes a tensor of {len(self._shape(operand))} axes, no blob of ncnn"
+                return Refusal(reason, _HELP)
             handle = self._ncnn.producer(self._origin(row.inputs[at]))
             if handle is None or handle not in self._ncnn or not _fits(self._ncnn[handle], maker):
                 return Refusal(f"which layer computes `{maker.name}` is not certain", _HELP)

@@ -39,7 +39,7 @@ def render(loaded: LoadedConversion, analysis: Analysis) -> tuple[list[Change], 
                     )
     if analysis.plan is not None and analysis.plan.constants:
         changes.append(_insert_weights(loaded, analysis.plan.constants))
-    if loaded.python is not None and analysis.plan is not None:
+    if loaded.python is not None:
         after = _render_python(loaded.python, analysis)
         if after is not None:
             changes.append(Change(loaded.files[PNNX_PY], loaded.original[PNNX_PY], after))
@@ -136,13 +136,15 @@ def _insert_weights(loaded: LoadedConversion, constants: list[tuple[float, ...]]
 
 def _render_python(python: PythonFile, analysis: Analysis) -> bytes | None:
     plan = analysis.plan
-    assert plan is not None
-    for call, expression in plan.calls:
-        python.replace_call(call, expression)
-    for line, expression in plan.values:
-        python.replace_value(line, expression)
-    for line in plan.removed:
-        python.remove(line)
+    if plan is not None:
+        for call, expression in plan.calls:
+            python.replace_call(call, expression)
+        for line, expression in plan.values:
+            python.replace_value(line, expression)
+        for line in plan.removed:
+            python.remove(line)
+    for line, edit in analysis.statements.items():
+        python.replace_line(line, edit.text, edit.expression)
     if not python.edits:
         return None
     after = python.dump()

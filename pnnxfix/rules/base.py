@@ -139,6 +139,7 @@ class OperatorRule(Rule):
 
     signature: ClassVar[str]
     has_python: ClassVar[bool] = True
+    is_family: ClassVar[bool] = False
 
     @property
     def operator(self) -> str:

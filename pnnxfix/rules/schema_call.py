@@ -26,10 +26,14 @@ _EDIT = "replace the operator in the PyTorch model before it is traced, or edit 
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A leaked call as a Python expression. `note` is what the user should know of it, or empty."""
+    """A leaked call as a Python expression.
+
+    `note` is what the user should know of it, or empty. `gives_list` is whether its value is a list.
+    """
 
     expression: str
     note: str = ""
+    gives_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ def translate(operator: str, arguments: Sequence[Value], outputs: int = 1) -> Tr
     if len(expressions) > 1:
         names = " and ".join(sorted(o.name or "default" for o in fitting))
         return Refusal(f"the arguments fit the overloads {names} of {operator}, which differ", _EDIT)
-    return Translation(expressions.pop(), _note(fitting[0]))
+    return Translation(expressions.pop(), _note(fitting[0]), fitting[0].gives_list)
 
 
 def _translate_unknown(operator: str, arguments: Sequence[Value]) -> Translation | Refusal:

@@ -23,15 +23,17 @@ class Parameter:
 class Overload:
     """One form of an operator.
 
-    `returns` is how many values it gives. `public` is its Python name: `torch.add`, `.view_as()`
-    for a method, `.T` for a property, a call with the schema's names for a wrapper, or empty.
-    `flag` says why two runs differ: `random`, `uninitialised`, or empty if they do not.
+    `returns` is how many values it gives, `gives_list` whether its one value is a list. `public` is
+    its Python name: `torch.add`, `.view_as()` for a method, `.T` for a property, a call with the
+    schema's names for a wrapper, or empty. `flag` says why two runs differ: `random`,
+    `uninitialised`, or empty if they do not.
     """
 
     operator: str
     name: str
     parameters: tuple[Parameter, ...]
     returns: int
+    gives_list: bool = False
     public: str = ""
     flag: str = ""
 
@@ -72,4 +74,5 @@ def parse_overload(operator: str, entry: str) -> Overload:
         returns = result.count(",") + 1 if result else 0
     else:
         returns = 1
-    return Overload(operator, name.partition(".")[2], tuple(parameters), returns, public, flag)
+    gives_list = returns == 1 and result.endswith("]")
+    return Overload(operator, name.partition(".")[2], tuple(parameters), returns, gives_list, public, flag)

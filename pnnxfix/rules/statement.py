@@ -9,13 +9,15 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from pnnxfix.codecs.torchscript import TracedCall
 from pnnxfix.graph.graph import Operator
 from pnnxfix.rules.base import Refusal, Rule, Tensor
 
-CONVERT_AGAIN = "keep model.pt (the TorchScript file) and model.pnnx.param beside the output, or edit the line"
+if TYPE_CHECKING:
+    from pnnxfix.codecs.torchscript import TracedCall
+
+CONVERT_AGAIN = "keep model.pt (TorchScript) and model.pnnx.param beside the output, or edit the line"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,41 +13,45 @@ _MODULE_CALL = r"= self\.\S+\(v_\d+, v_\d"
 # A row whose result has another type than its input; the bounds keep hostile lines cheap.
 _RETYPED = rb"""(?mx)^(?:torch\.(?:sum|mean|prod|cumsum|cumprod|norm)|F\.(?:log_)?softmax)[ ].{0,1000}
     [ ]\#\d{1,9}=\([^)\n]{0,99}\)(\w+)[ ]\#\d{1,9}=\([^)\n]{0,99}\)(?!\1\b)"""
+# A division that gives integers was no true one.
+_INTEGER_DIVISION = rb"(?m)[ ]expr=div\(.{1,99}[ ]#\d{1,9}=\([^)\n]{0,99}\)[iu]\d+\r?$"
+_INPUTS = ("input=", "weight=", "index=", "indices=")
 _DTYPED = "sum mean prod cumsum cumprod softmax log_softmax norm"
 
 
 class Trigger(NamedTuple):
     """Words of which one is in every file that has the defect, and the pattern of its lines.
 
-    `needs_trace`: only the TorchScript file can tell, so nothing is looked for without one.
-    `row` is what `.pnnx.param` must hold besides.
+    Nothing is looked for where no file could tell: it takes the TorchScript file (`by_trace`) or a
+    line of `.pnnx.param` that matches `by_row`; what has neither is told by the statement itself.
     """
 
     words: tuple[str, ...]
     pattern: str
-    needs_trace: bool = False
-    row: bytes = b""
+    by_trace: bool = False
+    by_row: bytes = b""
 
 
 TRIGGERS = {
     "PNX212": Trigger(
         (" / ", " // ", "torch.round(", "torch.as_strided("),
         r" //? |torch\.round\(|torch\.as_strided\(",
-        needs_trace=True,
+        by_trace=True,
+        by_row=_INTEGER_DIVISION,
     ),
-    "PNX213": Trigger(("return v_",), r"^[ \t]+return v_\d+[ \t]*\r?$", needs_trace=True),
-    "PNX214": Trigger(("F.batch_norm(",), r"F\.batch_norm\(", needs_trace=True),
+    "PNX213": Trigger(("return v_",), r"^[ \t]+return v_\d+[ \t]*\r?$", by_trace=True),
+    "PNX214": Trigger(("F.batch_norm(",), r"F\.batch_norm\(", by_trace=True),
     "PNX215": Trigger(
         tuple(f"{name}(" for name in _DTYPED.split()),
         rf"\b(?:torch|F)\.(?:{_DTYPED.replace(' ', '|')})\(",
-        row=_RETYPED,
+        by_row=_RETYPED,
     ),
     "PNX216": Trigger(("=None",), r"\b(?:squeeze|tile|flip)\(.{0,1000}\bdims?=None"),
     "PNX217": Trigger(
-        ("torch.maximum(", "torch.minimum(", "torch.atan2(", "torch.logaddexp(", "torch.fmod(")
-        + ("input=", "weight=", "index=", "indices="),
-        r"torch\.(?:maximum|minimum|atan2|logaddexp|fmod)\(.{0,1000}[(, ]-?\d|F\.embedding\(.{0,1000}input=-?\d"
-        r"|F\.prelu\(.{0,1000}weight=-?\d|torch\.index_select\(.{0,1000}index=-?\d|\.index_put\(.{0,1000}indices=",
+        ("torch.maximum(", "torch.minimum(", "torch.atan2(", "torch.logaddexp(", "torch.fmod(", *_INPUTS),
+        r"torch\.(?:maximum|minimum|atan2|logaddexp|fmod)\(.{0,1000}[(, ]-?\d"
+        r"|(?:F\.embedding|F\.prelu|torch\.index_select)\(.{0,1000}(?:input|weight|index)=-?\d"
+        r"|\.index_put\(.{0,1000}indices=",
     ),
     "PNX218": Trigger(("torch.stack(v_", "torch.cat(v_"), r"torch\.(?:stack|cat)\(v_\d+, "),
     "PNX219": Trigger(("inf", "nan"), r"[=(\[, ][+-]?(?:inf|nan)(?:\.0)?[,)\] ]"),
@@ -71,8 +75,15 @@ def find_triggered(text: str, rows: bytes, has_trace: bool) -> list[str]:
     return [
         code
         for code, trigger in TRIGGERS.items()
-        if (has_trace or not trigger.needs_trace)
-        and any(word in text for word in trigger.words)
+        if any(word in text for word in trigger.words)
         and re.search(trigger.pattern, text, re.MULTILINE) is not None
-        and (not trigger.row or re.search(trigger.row, rows) is not None)
+        and _can_tell(trigger, rows, has_trace)
     ]
+
+
+def _can_tell(trigger: Trigger, rows: bytes, has_trace: bool) -> bool:
+    if not trigger.by_trace and not trigger.by_row:
+        return True
+    if trigger.by_trace and has_trace:
+        return True
+    return bool(trigger.by_row) and re.search(trigger.by_row, rows) is not None

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pnnxfix.pipeline.discovery import NCNN_PY
 from pnnxfix.verify.causes import find_causes, find_output_causes
 from pnnxfix.verify.compare import measure
+from pnnxfix.verify.distance import find_errors
 from pnnxfix.verify.form import Form, NcnnForm, TorchForm
 from pnnxfix.verify.network import Network, from_ncnn, from_torch
 from pnnxfix.verify.outcome import Divergence, FormReport, Measure, Place, Step, Verdict
@@ -46,16 +47,23 @@ def bisect(
         if not isinstance(believed, TorchForm):
             report.no_divergence = "stored outputs tell nothing of the way to them"
             continue
-        _Bisection(subject, believed, form, report, paths).run()
+        _Bisection(subject, believed, reference, form, report, paths).run()
 
 
 class _Bisection:
     """One form that disagrees, on one input."""
 
     def __init__(
-        self, subject: Subject, believed: TorchForm, form: Form, report: FormReport, paths: list[str]
+        self,
+        subject: Subject,
+        believed: TorchForm,
+        original: Form | None,
+        form: Form,
+        report: FormReport,
+        paths: list[str],
     ) -> None:
         self.subject, self.believed, self.form = subject, believed, form
+        self.original = original if isinstance(original, TorchForm) and original is not believed else None
         self.report, self.paths = report, paths
         same_weights = subject.weights == "fp32" or form.name != "ncnn"
         self.rounds = form.name == "ncnn" and believed.name == "python"
@@ -92,7 +100,23 @@ class _Bisection:
             if axis is not None:
                 self.report.divergence = replace(axis, steps=_steps(search, culprit))
                 return
+        if culprit.finding == "inserted" and self._is_known(right, culprit):
+            at = culprit.beside
+            assert at is not None
+            partner = search.pairs[at]
+            culprit = Culprit(at, partner, culprit.error_in, float(search.errors[partner, at]))
         self.report.divergence = self._describe(search, culprit)
+
+    def _is_known(self, right: Network, culprit: Culprit) -> bool:
+        """Whether the original has a value that the generated Python has merged into another."""
+        if self.original is None:
+            return False
+        try:
+            left = from_torch(self.original.trace(self.paths, []))
+        except ChildFailed:
+            return False
+        errors = find_errors(left.values, [right.values[culprit.right]])
+        return bool((errors < ROUNDED_TOLERANCE).any())
 
     def _trace_form(self) -> Network:
         if isinstance(self.form, NcnnForm):
@@ -176,9 +200,12 @@ class _Bisection:
         layers = search.right.layers
         sources = {culprit.right, *search.right.values[culprit.right].inputs}
         sources |= {above for at in sources if layers[at].type == "Embed" for above in search.right.values[at].inputs}
-        fed = [layers[at].outputs[0] for at in sources if layers[at].type == "Input"]
+        fed = {layers[at].outputs[0] for at in sources if layers[at].type == "Input"}
+        above = search.right.ancestors([culprit.right])
+        far = {layers[at].outputs[0] for at in above if layers[at].type == "Input"}
         for at, one in enumerate(self.subject.inputs):
-            for axis in (0, 1, NO_BATCH) if one.blob in fed else ():
+            is_odd = one.batch_axis != 0 if one.shape[:1] == (1,) else one.batch_axis != NO_BATCH
+            for axis in (0, 1, NO_BATCH) if one.blob in (far if is_odd else fed) else ():
                 if axis == one.batch_axis or not (axis == NO_BATCH or one.shape[axis : axis + 1] == (1,)):
                     continue
                 self.subject.inputs[at] = replace(one, batch_axis=axis)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pnnxfix.codecs.console import read_console
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.graph import Operator
-from pnnxfix.verify.align import is_rearranged
+from pnnxfix.verify.distance import is_rearranged
 from pnnxfix.verify.outcome import FormReport, Measure
 from pnnxfix.verify.places import find_operator
 from pnnxfix.verify.search import Culprit, Search

@@ -56,7 +56,7 @@ _TABLE = {
     "MultiHeadAttention": "multiheadattention",
     "SDPA": "scaled_dot_product_attention",
     "MemoryData": "attribute getattr",
-    "Softmax": "softmax log_softmax logsoftmax softmax2d softmin",
+    "Softmax": "softmax softmax2d softmin",
     "Tile": "repeat expand tile repeat_interleave",
     "CumulativeSum": "cumsum",
     "Input": "input",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pnnxfix.graph.graph import Operator
 from pnnxfix.graph.splits import SPLIT
-from pnnxfix.verify.align import Value
+from pnnxfix.verify.distance import Value
 from pnnxfix.verify.kinds import RELAYOUTS, is_activation, is_fused_into, may_be_same, may_stand_for
 from pnnxfix.verify.signature import Record
 from pnnxfix.verify.subject import Param

@@ -178,7 +178,12 @@ def _trace_python(inputs: list[Any], recorder: Recorder) -> None:
         tensors = _tensors(value)
         for index, tensor in enumerate(tensors):
             key = f"{at}" if tensors and tensor is value else f"{at}.{index}"
-            recorder.see(key, _numbers(tensor), **_describe(probes[at]))
+            facts = _describe(probes[at])
+            if facts["kind"].lower().replace("_", "") == "logsoftmax":
+                # ncnn gets it as two layers.
+                recorder.see(f"{key}s", _numbers(tensor.exp()), **{**facts, "kind": "softmax"})
+                facts["inputs"] = [f"{key}s"]
+            recorder.see(key, _numbers(tensor), **facts)
         return value
 
     for at, tensor in enumerate(inputs):

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pnnxfix.verify.align import find_errors, is_rearranged, pair_up
+from pnnxfix.verify.distance import find_errors, is_rearranged
 from pnnxfix.verify.network import Network, find_fits
-from pnnxfix.verify.signature import Signature
+from pnnxfix.verify.pairing import Pairing
 
 FLOOR = 1e-6
 """A relative error that float32 arithmetic makes in any layer."""
+
+_JOINING = frozenset({"BinaryOp", "Concat", "Eltwise"})
 
 _JUMP = 8.0
 """How much an error has to grow in one operator to be that operator's fault."""
@@ -41,10 +43,8 @@ class Search:
     def __init__(self, left: Network, right: Network, tolerance: float) -> None:
         self.left, self.right, self.tolerance = left, right, tolerance
         self.errors: npt.NDArray[np.float32] = find_errors(left.values, right.values)
-        counts = [np.array([v.signature.count for v in side.values]) for side in (left, right)]
-        sizes = counts[0][:, None] == counts[1][None, :]
-        self.pairs = pair_up(find_fits(left, right), self.errors, sizes)
-        self._paired = set(self.pairs.values())
+        self._pairing = Pairing(left, right, find_fits(left, right), self.errors)
+        self.pairs = self._pairing.pairs
 
     def error(self, at: int) -> float | None:
         """The error of a right value against its partner."""
@@ -77,25 +77,9 @@ class Search:
 
     # inputs
 
-    def _reach(self, partner: int) -> list[int]:
-        """What a left operator reads; through operators that have no counterpart, what those read.
-
-        Not through activations: one without counterpart has been dropped, or fused where it does not show.
-        """
-        seen: list[int] = []
-        pending = list(self.left.values[partner].inputs)
-        while pending:
-            at = pending.pop(0)
-            if at in seen:
-                continue
-            seen.append(at)
-            if at not in self._paired and not self.left.is_activation(at):
-                pending.extend(self.left.values[at].inputs)
-        return seen
-
     def _direct_error(self, source: int, partner: int) -> float:
         """How far a right value is from what the partner of its reader reads."""
-        reach = self._reach(partner)
+        reach = self._pairing.reach(partner)
         best = min((float(self.errors[at, source]) for at in reach), default=float("inf"))
         if best > self.tolerance:
             signature = self.right.values[source].signature
@@ -117,29 +101,48 @@ class Search:
 
     def _refine(self, found: Culprit) -> Culprit:
         assert found.left is not None
-        # Only broadcasting cares where axes of size 1 stand.
-        is_joined = bool(self.right.layers) and self.right.layers[found.right].type == "BinaryOp"
         for source in self.right.values[found.right].inputs:
             direct = self._direct_error(source, found.left)
             if direct <= self.tolerance:
-                if self._is_misshapen(source, found.left, is_joined):
-                    return Culprit(source, self.pairs.get(source), found.error_in, found.error_out, "shape", found.right)
+                if self._is_misshapen(source, found.left, found.right):
+                    source = self._climb(source)
+                    partner = self.pairs.get(source)
+                    return Culprit(source, partner, found.error_in, found.error_out, "shape", found.right)
                 continue
+            inputs = self.right.values[source].inputs
             if source in self.pairs:
                 dropped = self._find_dropped(self.pairs[source], found.left)
                 if dropped is not None:
                     error = float(self.errors[dropped, source])
                     return Culprit(source, dropped, found.error_in, error, "dropped", found.right)
-            elif not self.right.is_relayout(source) and self.right.values[source].inputs:
+            elif inputs and (not self.right.is_relayout(source) or self._loses_elements(source)):
                 return Culprit(source, None, found.error_in, direct, "inserted", found.right)
         return found
+
+    def _loses_elements(self, at: int) -> bool:
+        values = self.right.values
+        return all(values[above].signature.count != values[at].signature.count for above in values[at].inputs)
+
+    def _climb(self, at: int) -> int:
+        """From a value in a wrong shape to the first layer that gave it that shape."""
+        for _ in range(len(self.right.values)):
+            inputs = self.right.values[at].inputs
+            above = inputs[0] if len(inputs) == 1 else None
+            if above is None or above not in self.pairs:
+                break
+            tensor = self.left.values[self.pairs[above]].signature
+            blob = self.right.values[above].signature
+            if self.errors[self.pairs[above], above] > self.tolerance or blob.shape in without_batch(tensor.shape):
+                break
+            at = above
+        return at
 
     def _find_dropped(self, above: int, partner: int) -> int | None:
         """The first operator without counterpart between two left values of which the second reads the first."""
         chain = []
         at = partner
         for _ in range(len(self.left.values)):
-            open_inputs = [i for i in self.left.values[at].inputs if i not in self._paired]
+            open_inputs = [i for i in self.left.values[at].inputs if not self._pairing.is_paired(i)]
             if above in self.left.values[at].inputs:
                 return chain[-1] if chain else None
             if not open_inputs:
@@ -148,16 +151,27 @@ class Search:
             chain.append(at)
         return None
 
-    def _is_misshapen(self, source: int, partner: int, is_joined: bool) -> bool:
-        """Whether the right numbers stand in a shape in which their reader takes them for something else."""
+    def _is_misshapen(self, source: int, partner: int, reader: int) -> bool:
+        """Whether the right numbers stand in a shape in which their reader takes them for something else.
+
+        Where axes of size 1 stand matters only to layers that join two blobs.
+        """
         if not self.right.layers:
             return False
-        signature = self.right.values[source].signature
-        near = [at for at in self._reach(partner) if self.errors[at, source] <= self.tolerance]
+        blob = self.right.values[source].signature.shape
+        near = [at for at in self._pairing.reach(partner) if self.errors[at, source] <= self.tolerance]
         shapes = [self.left.values[at].signature.shape for at in near]
-        if any(_squeeze(signature.shape) == _squeeze(shape) for shape in shapes) and not is_joined:
-            return False
-        return bool(near) and not any(_has_shape(signature, self.left.values[at].signature) for at in near)
+        if self.right.layers[reader].type not in _JOINING:
+            return bool(near) and all(_squeeze(blob) != _squeeze(shape) for shape in shapes)
+        rank = len(self.left.values[partner].signature.shape)
+        padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+        # ncnn has its own way with one axis, and pnnx relies on it.
+        return bool(near) and len(blob) > 1 and all(blob not in without_batch(shape) for shape in padded + shapes)
+
+
+def without_batch(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The shapes that a blob of this tensor may have: all axes, or all but one of size 1."""
+    return [shape] + [shape[:at] + shape[at + 1 :] for at, size in enumerate(shape) if size == 1]
 
 
 def _growth(culprit: Culprit) -> float:
@@ -166,19 +180,3 @@ def _growth(culprit: Culprit) -> float:
 
 def _squeeze(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(size for size in shape if size != 1)
-
-
-def _has_shape(blob: Signature, tensor: Signature) -> bool:
-    """Whether a blob has the shape of a tensor but for its batch axis and for axes of size 1 in front."""
-    wanted = _strip(blob.shape)
-    shapes = [tensor.shape] + [
-        tensor.shape[:at] + tensor.shape[at + 1 :] for at, size in enumerate(tensor.shape) if size == 1
-    ]
-    return wanted in map(_strip, shapes)
-
-
-def _strip(shape: Sequence[int]) -> tuple[int, ...]:
-    sizes = tuple(shape)
-    while sizes and sizes[0] == 1:
-        sizes = sizes[1:]
-    return sizes

@@ -26,13 +26,13 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         sys.modules.pop(name, None)
 
 
-def make_figure(figures: Any, seconds: tuple[float, ...], bar: float | None) -> Any:
+def make_figure(figures: Any, seconds: tuple[float, ...], bar: float | None, cpu: float = 0.5) -> Any:
     import measure
 
-    def timing(*wall: float) -> Any:
-        return measure.Timing(wall, (0.5,), 1_000_000)
+    def timing(*wall: float, cpu: float = 0.5) -> Any:
+        return measure.Timing(wall, (min(wall) * cpu,), 1_000_000)
 
-    return figures.Figure("S", "what", timing(*seconds), "floor", timing(1.0, 4.0), bar)
+    return figures.Figure("S", "what", timing(*seconds, cpu=cpu), "floor", timing(1.0, 4.0), bar)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,13 @@ def test_the_fastest_run_is_held_against_the_bar(
     assert figure.ratio == ratio
     assert figure.verdict == verdict
     assert verdict in figures.render_text([figure])
+
+
+def test_a_floor_that_other_load_slowed_passes_nothing(figures: Any) -> None:
+    figure = make_figure(figures, (2.9,), 3.0, cpu=0.6)
+    assert figure.ratio == 2.9
+    assert figure.cpu_ratio > 3.0
+    assert figure.verdict == "MISS"
 
 
 def test_a_verdict_is_computed_not_read(figures: Any) -> None:

@@ -40,6 +40,13 @@ EXPECTED = {
     "infinity": ["v_4 = torch.linalg.norm(v_0, float('inf'))"],
     "list": ["v_3 = torch.rot90(v_0, 1, [1, 0])"],
     "list-of-tensors": ["v_2 = [v_0, v_1, v_0]", "v_3 = torch.vstack(v_2)"],
+    # pnnx prints `v_3 = v_2`, the list where its element is meant.
+    "list-of-one": [
+        "v_1 = [v_0]",
+        "v_2 = torch.broadcast_tensors(*v_1)",
+        "v_3 = v_2[0]",
+        "v_4 = (v_3 * 2)",
+    ],
     "list-shared": ["v_5 = torch.rot90(v_0)", "v_6 = torch.rot90(v_1, 3)", "v_7 = (v_5 + v_6)"],
     "list-unpacked": [
         "v_2 = [v_0, v_1]",

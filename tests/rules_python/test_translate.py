@@ -183,6 +183,13 @@ def test_the_trap_of_two_signatures() -> None:
     assert result == Translation("torch.var_mean(v_0, correction=-1)")
 
 
+@pytest.mark.parametrize(("text", "is_list"), [("aten::vsplit(v_0, v_1)", True), ("aten::frac(v_0)", False)])
+def test_whether_a_list_comes_out(text: str, is_list: bool) -> None:
+    result = read(text, {"v_1": "2"})
+    assert isinstance(result, Translation)
+    assert result.gives_list is is_list
+
+
 def test_several_outputs_unpack() -> None:
     result = read("prim::TupleUnpack(v_0)", {}, outputs=3)
     assert result == Translation("v_0")

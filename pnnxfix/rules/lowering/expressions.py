@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -41,6 +42,13 @@ _DIVISIONS: dict[str, Callable[[Builder, Value, Value | float], Value]] = {
     "floor_divide": lambda b, x, y: divide(b, x, y)[0],
 }
 _DEEPEST = 200
+
+
+def is_arithmetic(text: str) -> bool:
+    """Whether an expression is made of tensors, numbers and functions that `evaluate` knows."""
+    words = re.findall(r"([^(),]*)\(", text)
+    known = (UNARY, BINARY, _FUNCTIONS, _LOGIC, _DIVISIONS, _NAMES, {"logaddexp"})
+    return bool(words) and "[" not in text and all(any(word in names for names in known) for word in words)
 
 
 def evaluate(builder: Builder, text: str, inputs: Sequence[Value]) -> Value:

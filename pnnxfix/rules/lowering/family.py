@@ -31,6 +31,7 @@ class Family(OperatorRule):
 
     operators: ClassVar[dict[str, Lower]] = {}
     has_python = False
+    is_family = True
 
     def __init__(self, signature: str) -> None:
         self._signature = signature

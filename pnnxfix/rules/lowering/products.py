@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
+from pnnxfix.rules.lowering.views import broadcast_shapes
 
 
 def matmul(b: Builder, x: Value, y: Value) -> Value:
@@ -30,9 +31,11 @@ def linear(b: Builder, x: Value, weight: Value, bias: Value | None) -> Value:
     return product if bias is None else product + bias
 
 
-def tensordot(b: Builder, x: Value, y: Value, x_axes: Sequence[int], y_axes: Sequence[int]) -> Value:
-    """torch.tensordot, as one product of two matrices."""
-    ours, theirs = [x.axis(axis) for axis in x_axes], [y.axis(axis) for axis in y_axes]
+def tensordot(
+    b: Builder, x: Value, y: Value, x_axes: Sequence[int] | None, y_axes: Sequence[int] | None
+) -> Value:
+    """torch.tensordot, as one product of two matrices; pnnx writes an empty list as None."""
+    ours, theirs = [x.axis(axis) for axis in x_axes or ()], [y.axis(axis) for axis in y_axes or ()]
     rows = [axis for axis in range(x.rank) if axis not in ours]
     columns = [axis for axis in range(y.rank) if axis not in theirs]
     shape = [x.shape[axis] for axis in rows] + [y.shape[axis] for axis in columns]
@@ -84,7 +87,59 @@ def kron(b: Builder, x: Value, y: Value) -> Value:
 
 def cross(b: Builder, x: Value, y: Value, axis: int) -> Value:
     """torch.linalg.cross along an axis of three."""
+    shape = broadcast_shapes(x.shape, y.shape)
+    if shape is None:
+        raise NotExpressible(f"shapes {x.shape} and {y.shape} do not broadcast")
+    x, y = b.expand(x, shape), b.expand(y, shape)
     axis = x.axis(axis)
     ours, theirs = ([b.slice(value, axis, at, at + 1) for at in range(3)] for value in (x, y))
     parts = [ours[(at + 1) % 3] * theirs[(at + 2) % 3] - ours[(at + 2) % 3] * theirs[(at + 1) % 3] for at in range(3)]
     return b.concat(parts, axis)
+
+
+def einsum(b: Builder, equation: str, tensors: Sequence[Value]) -> Value:
+    """torch.einsum of letters that each stand once in an operand; pairs are multiplied one after another."""
+    left, arrow, result = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if not arrow:
+        result = "".join(sorted(letter for letter in set(left) if left.count(letter) == 1 and letter != ","))
+    fits = len(terms) == len(tensors) and all(
+        term.isalpha() and len(set(term)) == len(term) == x.rank for term, x in zip(terms, tensors, strict=True)
+    )
+    if not fits or not set(result) <= set(left):
+        raise NotExpressible(f"the equation `{equation[:60]}`", "write it with matmul in the PyTorch model")
+    value, term = tensors[0], terms[0]
+    for at in range(1, len(tensors)):
+        wanted = "".join(terms[at + 1 :]) + result
+        value, term = _contract(b, value, term, tensors[at], terms[at], wanted)
+    value, term = _sum_out(b, value, term, result)
+    return b.permute(value, [term.index(letter) for letter in result]) if result else value
+
+
+def _contract(b: Builder, x: Value, ours: str, y: Value, theirs: str, wanted: str) -> tuple[Value, str]:
+    """Two operands of an einsum, with the letters that stay: (batch, rows, inner) @ (batch, inner, columns)."""
+    x, ours = _sum_out(b, x, ours, wanted + theirs)
+    y, theirs = _sum_out(b, y, theirs, wanted + ours)
+    both = [letter for letter in ours if letter in theirs]
+    batch = [letter for letter in both if letter in wanted]
+    inner = [letter for letter in both if letter not in wanted]
+    rows = [letter for letter in ours if letter not in both]
+    columns = [letter for letter in theirs if letter not in both]
+    sizes = {**dict(zip(ours, x.shape, strict=True)), **dict(zip(theirs, y.shape, strict=True))}
+    left = b.permute(x, [ours.index(letter) for letter in (*batch, *rows, *inner)])
+    right = b.permute(y, [theirs.index(letter) for letter in (*batch, *inner, *columns)])
+    count, height, depth, width = (
+        prod(sizes[letter] for letter in group) for group in (batch, rows, inner, columns)
+    )
+    if depth == 1:
+        product = b.view(left, (count, height, 1)) * b.view(right, (count, 1, width))
+    else:
+        product = b.matmul(b.view(left, (count, height, depth)), b.view(right, (count, depth, width)))
+    term = "".join((*batch, *rows, *columns))
+    return b.view(product, [sizes[letter] for letter in term]), term
+
+
+def _sum_out(b: Builder, x: Value, term: str, wanted: str) -> tuple[Value, str]:
+    gone = [at for at, letter in enumerate(term) if letter not in wanted]
+    kept = "".join(letter for letter in term if letter in wanted)
+    return (b.reduce("sum", x, gone, False) if gone else x), kept

@@ -121,7 +121,8 @@ class LayoutProducts(Family):
     """Every element combined with others of its tensor, or of another one.
 
     What it finds: `aten::meshgrid`, `aten::broadcast_tensors`, `aten::cartesian_prod`,
-    `aten::combinations`, `aten::kron`, `torch.cross`, `aten::diff`, `aten::linalg_vander` and their like, with the lists that they take or give.
+    `aten::combinations`, `aten::kron`, `torch.cross`, `aten::diff`, `aten::linalg_vander` and their
+    like, with the lists that they take or give.
 
     Why it breaks: ncnn has no such layer and no lists, and refuses to load the graph.
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from functools import reduce as fold
 
 from pnnxfix.rules.cases import Case, Refused
-from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
+from pnnxfix.rules.lowering.builder import Builder, Value
 from pnnxfix.rules.lowering.family import Family, Lower
 from pnnxfix.rules.lowering.products import (
     bilinear,
     cross,
+    einsum,
     kron,
     linear,
     matmul,
@@ -65,13 +66,7 @@ def _cross(b: Builder, x: Value, y: Value, dim: int | None) -> Value:
     """torch.cross; without `dim` the first axis of three."""
     if dim is None:
         dim = x.shape.index(3)
-    if x.shape != y.shape:
-        raise NotExpressible("a cross product of tensors that are broadcast")
     return cross(b, x, y, dim)
-
-
-def _addmm(b: Builder, x: Value, one: Value, two: Value, beta: float, alpha: float) -> Value:
-    return _plus(b, x, beta, b.matmul(one, two), alpha)
 
 
 class Products(Family):
@@ -134,6 +129,7 @@ class Products(Family):
         "aten::linalg_matrix_power(Tensor self, int n) -> Tensor": power,
         "aten::matrix_power(Tensor self, int n) -> Tensor": power,
         "aten::kron(Tensor self, Tensor other) -> Tensor": kron,
+        "torch.einsum(str equation, Tensor[] operands) -> Tensor": einsum,
         "torch.cross(Tensor input, Tensor other, int? dim=None) -> Tensor": _cross,
         "aten::cross(Tensor self, Tensor other, int? dim=None) -> Tensor": _cross,
         "aten::linalg_cross(Tensor self, Tensor other, int dim=-1) -> Tensor": _cross,

@@ -73,6 +73,10 @@ def _isreal(b: Builder, x: Value) -> Value:
     return b.expand(b.constant((1.0,), (1,) * max(x.rank, 1)), x.shape)
 
 
+def _not(b: Builder, x: Value) -> Value:
+    return negate(truth(b, x))
+
+
 def _extreme(name: str) -> Callable[[Builder, Value, Value], Value]:
     return lambda b, x, y: b.binary(name, x, y)
 
@@ -83,6 +87,17 @@ def _named(function: Lower, *names: str, arguments: str) -> dict[str, Lower]:
     `arguments` are those of a converted type; ATen's are the same in the same order.
     """
     return {f"{name}({arguments}) -> Tensor": function for name in names}
+
+
+def _on_bools(function: Callable[..., Value]) -> Lower:
+    """Bit operators are those of logic on a bool; integers are refused before they come here."""
+
+    def checked(b: Builder, *values: Value) -> Value:
+        if any(not isinstance(value, Value) or value.dtype != "bool" for value in values):
+            raise NotExpressible("a bit operator on anything but bools")
+        return function(b, *values)
+
+    return checked
 
 
 _TWO = "Tensor input, Tensor other"

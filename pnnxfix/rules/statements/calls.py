@@ -89,7 +89,11 @@ class NormalInPlace(StatementRule):
 
     def repair(self, statement: Statement, forward: Forward) -> str | Refusal | None:
         tree = statement.tree
-        if statement.calls({"torch.normal"}) != [tree] or not isinstance(tree, ast.Call) or len(tree.args) != 1:
+        if (
+            not isinstance(tree, ast.Call)
+            or len(tree.args) != 1
+            or statement.calls({"torch.normal"}) != [tree]
+        ):
             return None
         mean, std = find_keyword(tree, "mean"), find_keyword(tree, "std")
         if mean is None or std is None:
@@ -128,7 +132,8 @@ class WeightAsInput(StatementRule):
         row, tree = statement.row, statement.tree
         if row is None or _ONE_INPUT.match(row.type) is None or len(row.inputs) < 2:
             return None
-        if not isinstance(tree, ast.Call) or [ast.unparse(a) for a in tree.args] != [f"v_{i}" for i in row.inputs]:
+        given = [f"v_{name}" for name in row.inputs]
+        if not isinstance(tree, ast.Call) or [ast.unparse(word) for word in tree.args] != given:
             return None
         own = [match[1] for word in row.rest if (match := _ATTRIBUTE.match(word))]
         left = []
@@ -139,7 +144,9 @@ class WeightAsInput(StatementRule):
             else:
                 left.append(name)
         if len(left) != 1:
-            return Refusal(f"which of its {len(row.inputs)} inputs the module takes is not certain", CONVERT_AGAIN)
+            return Refusal(
+                f"which of its {len(row.inputs)} inputs the module takes is not certain", CONVERT_AGAIN
+            )
         return f"{ast.unparse(tree.func)}(v_{left[0]})"
 
     def describe(self, statement: Statement) -> str:

@@ -6,9 +6,9 @@ import ast
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from pnnxfix.codecs.number import read_exact
-from pnnxfix.codecs.torchscript import TracedCall
 from pnnxfix.rules.base import Refusal
 from pnnxfix.rules.schema_values import DTYPES
 from pnnxfix.rules.statement import (
@@ -23,8 +23,14 @@ from pnnxfix.rules.statement import (
     is_number,
 )
 
+if TYPE_CHECKING:
+    from pnnxfix.codecs.torchscript import TracedCall
+
 _DIVISIONS = ("aten::div", "aten::divide", "aten::true_divide", "aten::floor_divide")
 _UNPRINTED_CASTS = {DTYPES.index("float16"): "torch.half", DTYPES.index("bfloat16"): "torch.bfloat16"}
+
+
+_Key: TypeAlias = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +39,45 @@ class _Place:
 
     statement: Statement
     node: ast.expr
-    key: object = None
+    key: _Key = ()
 
 
-def _assign(places: Sequence[_Place], calls: Sequence[tuple[object, object]]) -> list[object] | None:
-    """The value of each place from the traced calls `(key, value)`; None where that is not certain.
+@dataclass(frozen=True, slots=True)
+class _Traced:
+    """A traced call's key, and the argument that pnnx dropped."""
 
-    Alike calls need no order. Others are in order where each stands in a statement of its own:
+    key: _Key
+    value: object
+
+
+def _assign(places: Sequence[_Place], calls: Sequence[_Traced]) -> list[object] | None:
+    """The value of each place; None where that is not certain.
+
+    Places are joined with the calls of the same key, then with those of a shorter one: a number
+    is a literal in the one file and a constant tensor in the other at times.
+    """
+    for length in range(max((len(place.key) for place in places), default=0), -1, -1):
+        found = _assign_by(length, places, calls)
+        if found is not None:
+            return found
+    return None
+
+
+def _assign_by(length: int, places: Sequence[_Place], calls: Sequence[_Traced]) -> list[object] | None:
+    """Alike calls need no order. Others are in order where each stands in a statement of its own:
     inside one expression pnnx keeps the order of no two operations.
     """
-    if len({value for _, value in calls}) == 1:
-        return [calls[0][1]] * len(places)
-    values: defaultdict[object, list[object]] = defaultdict(list)
-    for key, value in calls:
-        values[key].append(value)
-    wanted: defaultdict[object, list[_Place]] = defaultdict(list)
+    values: defaultdict[_Key, list[object]] = defaultdict(list)
+    for call in calls:
+        values[call.key[:length]].append(call.value)
+    wanted: defaultdict[_Key, list[_Place]] = defaultdict(list)
     for place in places:
-        wanted[place.key].append(place)
+        wanted[place.key[:length]].append(place)
     found: dict[int, object] = {}
     for key, some in wanted.items():
-        mine = values.get(key, [])
+        mine = values[key]
         lines = {place.statement.line for place in some}
-        alike = len(set(mine)) == 1
+        alike = len(set(mine)) == 1 and len(mine) >= len(some)
         if not alike and not (len(mine) == len(some) == len(lines)):
             return None
         for at, place in enumerate(some):
@@ -80,7 +103,8 @@ class DroppedArgument(StatementRule):
 
     Repair: the TorchScript file beside the output has the argument, which is put back.
 
-    Limits: without the TorchScript file there is no trace of it. Where calls with different
+    Limits: without the TorchScript file there is no trace of it, but for a `/` by itself whose
+    result has integers in `.pnnx.param`: that was a floor division. Where calls with different
     arguments end up in one expression it is not certain which is which, and nothing is changed.
 
     Example:
@@ -109,11 +133,13 @@ class DroppedArgument(StatementRule):
         ]
         traced = forward.traced(_DIVISIONS) if places else ()
         if isinstance(traced, Refusal):
+            sure = [place for place in places if _gives_integers(place)]
+            floor = [_Traced(place.key, "floor") for place in sure]
+            yield from _repair(sure, floor, "rounding_mode", _write_division)
             return
-        calls = [(_traced_key(call), _literal(call, "rounding_mode", 2)) for call in traced]
-        if not any(mode for _, mode in calls):
-            return
-        yield from _repair(places, calls, "rounding_mode", _write_division)
+        calls = [_Traced(_traced_key(call), _literal(call, "rounding_mode", 2)) for call in traced]
+        if any(call.value for call in calls):
+            yield from _repair(places, calls, "rounding_mode", _write_division)
 
     def _find_calls(
         self, forward: Forward, statements: Sequence[Statement], name: str, operator: str, word: str, at: int
@@ -122,13 +148,16 @@ class DroppedArgument(StatementRule):
         traced = forward.traced({operator}) if places else ()
         if isinstance(traced, Refusal):
             return
-        calls: list[tuple[object, object]] = [(None, _literal(call, word, at)) for call in traced]
-        if any(value for _, value in calls):
+        calls = [_Traced((), _literal(call, word, at)) for call in traced]
+        if any(call.value for call in calls):
             yield from _repair(places, calls, word, add_argument)
 
 
 def _repair(
-    places: Sequence[_Place], calls: Sequence[tuple[object, object]], word: str, write: Callable[[str], Writer]
+    places: Sequence[_Place],
+    calls: Sequence[_Traced],
+    word: str,
+    write: Callable[[str], Writer],
 ) -> Iterator[Repair]:
     message = f"pnnx dropped `{word}`"
     values = _assign(places, calls)
@@ -157,13 +186,23 @@ def _write_division(argument: str) -> Writer:
     return write
 
 
-def _division_key(node: ast.BinOp) -> object:
+def _gives_integers(place: _Place) -> bool:
+    """Whether `/` is the whole of a statement whose result has integers: it was a floor division."""
+    statement, node = place.statement, place.node
+    row = statement.row
+    if row is None or node is not statement.tree or not (row.parameter("expr") or "").startswith("div("):
+        return False
+    made = statement.operand(row.outputs[0])
+    return made is not None and made.dtype in _INTEGERS
+
+
+def _division_key(node: ast.BinOp) -> _Key:
     """What a division's traced call has in common with it: its sign, and its divisor if that is a number."""
     number = read_exact(ast.unparse(node.right)) if is_number(node.right) else None
     return isinstance(node.op, ast.FloorDiv), None if number is None else float(number.value)
 
 
-def _traced_key(call: TracedCall) -> object:
+def _traced_key(call: TracedCall) -> _Key:
     mode = _literal(call, "rounding_mode", 2)
     divisor = call.arguments[1].value if len(call.arguments) > 1 else None
     number = float(divisor) if isinstance(divisor, int | float) else None
@@ -201,7 +240,9 @@ class DroppedCast(StatementRule):
         if not kinds:
             return None
         if len(kinds) > 1 or forward.find(r"\.to\("):
-            return Refusal("which of the casts of the TorchScript file is the last one is not certain", CONVERT_AGAIN)
+            return Refusal(
+                "which of the casts of the TorchScript file is the last one is not certain", CONVERT_AGAIN
+            )
         return f"{statement.text}.to({kinds[0]})"
 
     def describe(self, statement: Statement) -> str:
@@ -244,8 +285,8 @@ class DroppedTraining(StatementRule):
         traced = forward.traced({"aten::batch_norm"}) if places else ()
         if isinstance(traced, Refusal):
             return
-        calls: list[tuple[object, object]] = [(None, _literal(call, "training", 5) is True) for call in traced]
-        if any(value for _, value in calls):
+        calls = [_Traced((), _literal(call, "training", 5) is True) for call in traced]
+        if any(call.value for call in calls):
             yield from _repair(places, calls, "training", add_argument)
 
 

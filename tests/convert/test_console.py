@@ -1,0 +1,294 @@
+"""What pnnx prints, explained: each kind of line, whole logs of several releases, logs that are no good."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from pnnxfix.cli.main import main
+from pnnxfix.conversion.explain import Explanation, check_explained
+from pnnxfix.conversion.log import MAX_GROUPS, read_log
+from pnnxfix.options import Options
+from pnnxfix.rules.console import LINE_RULES, UnknownLine
+from pnnxfix.rules.registry import all_rules
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+LOGS = sorted(FIXTURES.glob("2*/*/pnnx.log")) + sorted(FIXTURES.glob("native/*/*/pnnx.log"))
+HEAD = "pnnxparam = model.pnnx.param\nncnnparam = model.ncnn.param\n"
+PASSES = "".join(f"############# pass_{name}\n" for name in ("level0", "level1", "level5", "ncnn"))
+
+# Lines as pnnx prints them, in logs of 20240226 to 20261020 or from the formats in its source.
+LINES = {
+    "fallback batch axis 233 for operand 12": ("PNX501", {"operand": "12"}),
+    "fallback batch axis 233 for operand pnnx_expr_0_mul(2,2)": (
+        "PNX501", {"operand": "pnnx_expr_0_mul(2,2)"}),
+    "force batch axis 233 for operand 1": ("PNX501", {"operand": "1"}),
+    "ignore pnnx.Expression pnnx_expr_0 param expr=0.1": (
+        "PNX502", {"type": "pnnx.Expression", "name": "pnnx_expr_0", "key": "expr", "value": "0.1"}),
+    "ignore Tensor.to Tensor.to_0 param dtype=torch.int": ("PNX502", {"name": "Tensor.to_0"}),
+    "unsupported norm p=6.000000": ("PNX503", {"kind": "norm"}),
+    "unsupported normalize for 4-rank tensor with axis 2": ("PNX503", {"kind": "normalize"}),
+    "unsupported upsample_nearest size": ("PNX503", {"kind": "upsample_nearest"}),
+    "unsupported avgpool2d divisor_override": ("PNX503", {"kind": "avgpool2d"}),
+    "unsupported interpolate mode nearest-exact": ("PNX503", {"kind": "interpolate"}),
+    "unsupported F.max_pool2d pad_type 2": ("PNX503", {"kind": "max_pool2d"}),
+    "chunk with non-perfect divided size 5 / 2 is not supported": ("PNX503", {"kind": "chunk"}),
+    "slice with step 2 is not supported": ("PNX503", {"kind": "slice"}),
+    "RNN nonlinearity=relu not supported": ("PNX503", {"kind": "RNN"}),
+    "MultiheadAttention add_bias_kv=True not supported": ("PNX503", {"kind": "MultiheadAttention"}),
+    "cat along batch axis 0 is not supported": ("PNX504", {"kind": "cat"}),
+    "softmax axis around batch axis 1 is unknown": ("PNX504", {"kind": "softmax"}),
+    "sum along batch axis is not supported yet": ("PNX504", {"kind": "sum"}),
+    "expand tensor along batch index 0 is not supported yet!": ("PNX504", {"kind": "expand"}),
+    "squeeze along batch axis 0 with unknown shape is not supported yet": ("PNX504", {"kind": "squeeze"}),
+    "binaryop broadcast across batch axis 0 and 233 is not supported": ("PNX504", {"kind": "binaryop"}),
+    "slice expression refer to batch axis 0 is not supported": ("PNX504", {"kind": "slice"}),
+    "permute across batch dim is not supported yet!": ("PNX504", {"kind": "permute"}),
+    "reshape: target exceeds ncnn physical rank": ("PNX505", {"kind": "reshape"}),
+    "reshape to 5-rank physical tensor is not supported by ncnn runtime yet": (
+        "PNX505", {"kind": "reshape"}),
+    "reshape to 6-rank tensor is not supported yet!": ("PNX505", {"kind": "reshape"}),
+    "permute 5-rank tensor is not supported yet!": ("PNX505", {"kind": "permute"}),
+    "binaryop tensor0 with rank 5 is not supported yet!": ("PNX505", {"kind": "binaryop"}),
+    "pnnx attribute 6-rank tensor is not supported yet!": ("PNX505", {}),
+    "slice 3-rank tensor with 4-rank axes is not possible!": ("PNX505", {"kind": "slice"}),
+    "assume reshape 5-rank tensor has batch_index 0": ("PNX506", {"kind": "reshape"}),
+    "assume pnnx attribute 5-rank tensor has batch_index 0": ("PNX506", {"kind": "attribute"}),
+    "expand tensor with unknown input shape is not supported yet, fallback to repeat 1": (
+        "PNX506", {"kind": "expand"}),
+    "flatten dynamic shape is not supported yet, fallback to flatten all": ("PNX506", {"kind": "flatten"}),
+    "fallback to reduce max all": ("PNX506", {"kind": "max"}),
+    "unsupported interpolate align_corners, assume false": ("PNX506", {"kind": "interpolate"}),
+    "ConvTranspose2d arg output_size detected and dropped !": ("PNX506", {"kind": "ConvTranspose2d"}),
+    "slice with dynamic start is not supported": ("PNX507", {"kind": "slice"}),
+    "transpose rank is unknown": ("PNX507", {"kind": "transpose"}),
+    "dynamic dim in slice/select chain is not supported": ("PNX507", {}),
+    "layer_norm with unknown input rank is not supported yet": ("PNX507", {"kind": "layer_norm"}),
+    "group_norm unknown channel size is not supported yet": ("PNX507", {"kind": "group_norm"}),
+    "reshape: target rank is unknown": ("PNX507", {}),
+    "skip squeeze batch axis rewrite for unknown-rank tensor": ("PNX507", {}),
+    "replace ncnn input torch.long type with torch.int": ("PNX508", {}),
+    "Warning: int64 value 10000000000 exceeds int32 range": ("PNX509", {"value": "10000000000"}),
+    "todo prim::device": ("PNX510", {"type": "prim::device"}),
+    "unknown Parameter value kind prim::Constant of TensorType, t.dim = 0": ("PNX510", {}),
+    "no such operand x for operator y": ("PNX510", {}),
+    "unrecognized arg inputshape": ("PNX511", {"value": "inputshape"}),
+    "Load torchscript failed: PytorchStreamReader failed": ("PNX512", {}),
+    "open failed none.pt": ("PNX512", {}),
+    "read_proto_from_binary failed": ("PNX512", {}),
+    "input_shapes[0] expect [1,3,8,8]f32 but got [1,3]f32": ("PNX513", {}),
+    "input_shape expect 1 tensors but got 2": ("PNX513", {}),
+    "parameter conflict: input and inputshape cannot be used at the same time": ("PNX513", {}),
+    "npy load failed in0.npy: invalid magic": ("PNX513", {}),
+    "fopen /no/x.ncnn.param failed": ("PNX514", {"path": "/no/x.ncnn.param"}),
+    "Unknown builtin op: aten::qr.": ("PNX515", {"type": "aten::qr"}),
+    "RuntimeError: svd: LAPACK library not found in compilation": ("PNX515", {}),
+    "malloc_consolidate(): unaligned fastbin chunk detected": ("PNX516", {}),
+    "Segmentation fault (core dumped)": ("PNX516", {}),
+    "[W1124 09:15:08.406584495 SpectralOps.cpp:854] Warning: A window was not provided.": ("PNX519", {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_each_kind_of_line_is_known(line: str) -> None:
+    code, groups = LINES[line]
+    rule = next(rule for rule in LINE_RULES if rule.match(line) is not None)
+    assert rule.code == code
+    found = rule.match(line)
+    assert found is not None
+    assert groups.items() <= found.items()
+
+
+def test_each_rule_has_a_line_and_is_taught() -> None:
+    assert {code for code, _ in LINES.values()} == {rule.code for rule in LINE_RULES}
+    assert {rule.code for rule in LINE_RULES} <= {rule.code for rule in all_rules()}
+
+
+def test_no_line_of_the_stored_logs_is_unknown() -> None:
+    assert len(LOGS) > 200
+    for path in LOGS:
+        log = read_log(path)
+        assert log.stage == "pass_ncnn", path
+        assert not log.has(UnknownLine), path
+
+
+def explain(folder: Path, log: str = "pnnx.log") -> list[Explanation]:
+    return check_explained([folder], Options(logs=(folder / log,)))[1]
+
+
+def tell(folder: Path, log: str = "pnnx.log") -> list[tuple[int, int, str, str, str]]:
+    return [(e.line, e.count, e.rule.code, e.verdict, e.operator) for e in explain(folder, log)]
+
+
+DROPPED = "PNX502"
+RELEASES = {
+    "20240226": [(25, 4, "PNX501", "harmless", ""), (29, 1, DROPPED, "repaired", "pnnx_expr_1")],
+    "20240819": [(25, 4, "PNX501", "harmless", ""), (29, 1, DROPPED, "repaired", "pnnx_expr_1")],
+    "20250430": [(27, 4, "PNX501", "harmless", ""), (31, 1, DROPPED, "repaired", "pnnx_expr_1")],
+    "20260409": [(27, 4, "PNX501", "harmless", ""), (31, 1, DROPPED, "repaired", "pnnx_expr_1")],
+    "20261020": [(29, 1, DROPPED, "repaired", "pnnx_expr_1")],
+}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_logs_of_the_releases_line_by_line(release: str) -> None:
+    folder = FIXTURES / release / "used-and-output"
+    assert tell(folder) == RELEASES[release]
+    last = explain(folder)[-1]
+    assert [place.rpartition(":")[0] for place in last.places] == [
+        "model.ncnn.param",
+        "model.pnnx.param",
+        "model_pnnx.py",
+    ]
+    row = (folder / "model.ncnn.param").read_text().splitlines()[int(last.places[0].rpartition(":")[2]) - 1]
+    assert row.split()[:2] == ["pnnx.Expression", "pnnx_expr_1"]
+
+
+def test_a_repaired_conversion_makes_its_log_harmless(tmp_path: Path) -> None:
+    folder = tmp_path / "leak"
+    shutil.copytree(FIXTURES / "20261020" / "clamp-min-tenth", folder)
+    assert [line[3] for line in tell(folder)] == ["repaired"]
+    assert main(["fix", "-q", str(folder)]) == 0
+    assert [line[3] for line in tell(folder)] == ["harmless"]
+
+
+def test_a_layer_without_its_parameters_is_a_finding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "normalize"
+    shutil.copytree(FIXTURES / "20261020" / "normalize", folder)
+    assert main(["check", str(folder)]) == 0
+    assert main(["check", "--log", str(folder / "pnnx.log"), str(folder)]) == 1
+    out = capsys.readouterr().out
+    assert "pnnx.log:29:1: PNX503 unsupported-parameter `unsupported normalize for 4-rank" in out
+    assert "see model.ncnn.param:4, model.pnnx.param:4, model_pnnx.py:" in out
+
+
+def test_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "leak"
+    shutil.copytree(FIXTURES / "20240226" / "used-and-output", folder)
+    data = (folder / "pnnx.log").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert main(["check", "--log", "-", "--output-format", "concise", str(folder)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("-:25: PNX501 batch-axis-guess harmless: ")]
+    assert [line for line in lines if line.startswith("-:29: PNX502 dropped-parameter repaired: ")]
+
+
+def test_json_has_harmless_lines_as_notes(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = FIXTURES / "20240226" / "used-and-output"
+    assert main(["check", "--log", str(folder / "pnnx.log"), "--output-format", "json", str(folder)]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert ["PNX501" in note or "PNX502" in note for note in report["conversions"][0]["notes"]] == [True] * 2
+
+
+def test_a_line_that_repeats_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "pnnx.log"
+    with path.open("w") as log:
+        log.write(HEAD + PASSES)
+        for number in range(200_000):
+            log.write("Warning: int64 value 9000000000 exceeds int32 range\n")
+            log.write(f"fallback batch axis 233 for operand {number}\n")
+    groups = read_log(path).groups
+    assert [(group.rule.code, group.line, group.count) for group in groups] == [
+        ("PNX509", 7, 200_000),
+        ("PNX501", 8, 200_000),
+    ]
+    assert groups[1].subjects == ["0", "1", "2", "3", "4"]
+
+
+def test_lines_of_too_many_kinds_are_counted_only(tmp_path: Path) -> None:
+    path = tmp_path / "pnnx.log"
+    with path.open("w") as log:
+        log.write(HEAD + PASSES)
+        log.writelines(f"todo node{number}\n" for number in range(MAX_GROUPS + 500))
+    found = read_log(path)
+    assert (len(found.groups), found.uncounted) == (MAX_GROUPS, 500)
+
+
+def test_a_line_without_end_is_read_in_parts(tmp_path: Path) -> None:
+    path = tmp_path / "pnnx.log"
+    path.write_bytes(HEAD.encode() + b"todo " + b"x" * 5_000_000 + b"\ntodo y\n")
+    assert [group.line for group in read_log(path).groups] == [3, 4]
+
+
+def put(folder: Path, log: str, *kept: str) -> Path:
+    """A conversion of which only `kept` is there, with this log."""
+    folder.mkdir()
+    for name in kept:
+        shutil.copy(FIXTURES / "20261020" / "clamp-min-tenth" / name, folder)
+    (folder / "pnnx.log").write_text(log)
+    return folder
+
+
+TRACEBACK = """terminate called after throwing an instance of 'std::runtime_error'
+  what():  The following operation failed in the TorchScript interpreter.
+Traceback of TorchScript, serialized code (most recent call last):
+  File "code/__torch__.py", line 8, in forward
+  def forward(self: __torch__.M,
+    x: Tensor) -> Tensor:
+    return torch.linalg_det(x)
+           ~~~~~~~~~~~~~~~~ <--- HERE
+
+Traceback of TorchScript, original code (most recent call last):
+/env/site-packages/torch/_refs.py(9): det
+model.py(37): forward
+RuntimeError: Calling torch.linalg.lu_factor on a CPU tensor requires compiling PyTorch with LAPACK.
+
+"""
+
+
+def test_a_run_that_died_of_an_operator(tmp_path: Path) -> None:
+    folder = put(tmp_path / "dead", HEAD + "############# pass_level0\n" + TRACEBACK)
+    (found,) = explain(folder)
+    assert (found.rule.code, found.verdict, found.operator) == ("PNX515", "fatal", "aten::linalg_det")
+    assert found.places == ("model.py:37",)
+    assert "`return torch.linalg_det(x)`" in found.message
+
+
+@pytest.mark.parametrize(
+    ("passes", "stage"),
+    [
+        ("", "before its first pass"),
+        ("############# pass_level2\n", "in pass_level2"),
+        (PASSES, "in pass_ncnn"),
+    ],
+)
+def test_a_log_that_ends_early_says_where(tmp_path: Path, passes: str, stage: str) -> None:
+    folder = put(tmp_path / "dead", HEAD + passes, "model.pnnx.param")
+    (found,) = explain(folder)
+    assert (found.rule.code, found.verdict) == ("PNX516", "fatal")
+    assert f"the log ends {stage}" in found.message
+
+
+OTHERS = {
+    "by-name": (HEAD.replace("model.", "other.") + PASSES, "it is of other.ncnn.param"),
+    "by-inputs": (HEAD + "inputshape = [20]f32\n" + PASSES, "its inputs are [20]f32"),
+}
+
+
+@pytest.mark.parametrize(("log", "reason"), OTHERS.values(), ids=OTHERS)
+def test_the_log_of_another_model(tmp_path: Path, log: str, reason: str) -> None:
+    folder = put(tmp_path / "leak", log, "model.pnnx.param", "model.ncnn.param")
+    report, (found,) = check_explained([folder], Options(logs=(folder / "pnnx.log",)))
+    assert found.rule.code == "PNX517"
+    assert reason in found.message
+    assert "PNX517" in {finding.code for finding in report.findings}
+
+
+def test_a_file_that_is_no_log(tmp_path: Path) -> None:
+    folder = put(tmp_path / "leak", "hello\n", "model.ncnn.param")
+    report, found = check_explained([folder], Options(logs=(folder / "pnnx.log",)))
+    assert found == []
+    assert "not a log of pnnx" in report.all_problems[-1].message
+    assert report.exit_code == 2
+
+
+def test_the_last_of_several_runs_counts(tmp_path: Path) -> None:
+    folder = put(tmp_path / "leak", HEAD + "todo a\n" + HEAD + PASSES + "todo b\n", "model.ncnn.param")
+    assert [one.line for one in explain(folder)] == [10]
