@@ -20,6 +20,8 @@ class Options(NamedTuple):
     `values` gives constants by blob or operand name, in the user's spelling.
     `load_check` None lets the size of the graph decide whether ncnn is asked to load it.
     `progress` is called with each conversion's position, their number and its stem.
+    `before_commit` is called with a conversion's stem, its files by role, and where the new content of some
+    of them can be read; it raises PnnxfixError to keep the repair from being written.
     """
 
     select: tuple[str, ...] = ()
@@ -34,3 +36,4 @@ class Options(NamedTuple):
     load_check: bool | None = None
     dry_run: bool = False
     progress: Callable[[int, int, Path], None] | None = None
+    before_commit: Callable[[Path, Mapping[str, Path], Mapping[Path, Path]], None] | None = None

@@ -13,6 +13,7 @@ _COMMANDS = {
     "check": "pnnxfix.cli.check",
     "fix": "pnnxfix.cli.fix",
     "convert": "pnnxfix.cli.convert",
+    "verify": "pnnxfix.cli.verify",
     "rule": "pnnxfix.cli.rule",
     "install-hook": "pnnxfix.cli.hook",
     "staged": "pnnxfix.cli.staged",

@@ -46,7 +46,8 @@ def _render_attempt(attempt: Attempt, paint: Paint) -> str:
         name = attempt.culprit.operator or "an operator that was not found"
         where = f" at {attempt.culprit.source}" if attempt.culprit.source else ""
         text += f"; {paint('it dies of', RED)} {printable(name + where)}"
-        return text + (f" ({printable(attempt.culprit.evidence)})\n" if attempt.culprit.evidence else "\n")
+        text += f" ({printable(attempt.culprit.evidence)})" if attempt.culprit.evidence else ""
+        return f"{text}\n    {paint('help', CYAN)}: {attempt.culprit.cure}\n"
     if attempt.report is not None:
         fixed, left = len(attempt.report.fixed), len(attempt.report.findings)
         text += f"; {count(fixed, 'finding')} repaired, {left} left ({attempt.seconds[1]:.1f} s)"
@@ -106,7 +107,8 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "rewritten": attempt.rewritten,
         "pnnx": {"exit_code": attempt.run.exit_code, "seconds": round(attempt.run.seconds, 3)},
         "died_of": None if culprit is None else {
-            "operator": culprit.operator, "source": culprit.source, "evidence": culprit.evidence},
+            "operator": culprit.operator, "source": culprit.source, "evidence": culprit.evidence,
+            "help": culprit.cure},
         "forms": [] if judged is None else [
             {"form": form.form, "state": form.state, "message": form.message} for form in judged.forms],
         "milliseconds": round(attempt.milliseconds, 4),

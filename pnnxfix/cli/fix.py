@@ -41,11 +41,15 @@ Exit codes:
     default=None,
     help="Put a Clip into the layer before it where pnnx would.  [default: fuse]",
 )
+@click.option("--verify", is_flag=True,
+              help="Run the repaired model first, as `pnnxfix verify` does; write what agrees.")
+@click.option("--report", "page", metavar="FILE.html",
+              help="With --verify: a page with errors, and each repair drawn before and after.")
 @click.option(
     "--load-check/--no-load-check",
     default=None,
     help="Let ncnn load the result before it is written.  [default: unless the graph is large]",
-)
+)  # fmt: skip
 def command(
     paths: tuple[Path, ...],
     config: Path | None,
@@ -54,6 +58,8 @@ def command(
     color: bool | None,
     diff: bool,
     exit_non_zero_on_fix: bool,
+    verify: bool,
+    page: str | None,
     **settings: Any,
 ) -> int:
     """Repair in place, each conversion whole or not at all.
@@ -66,5 +72,20 @@ def command(
 
     if diff and output_format not in ("full", "concise"):
         raise click.UsageError(f"--diff prints a diff: it does not go with --output-format {output_format}.")
+    if diff and verify:
+        raise click.UsageError("--diff writes nothing that could be run: it does not go with --verify.")
+    if page is not None and not verify:
+        raise click.UsageError("--report shows what --verify found: it needs that.")
     options = make_options(paths, config, {**given(settings), "dry_run": diff})
-    return run_fix(paths, options, View(output_format, quiet, color), exit_non_zero_on_fix)
+    view = View(output_format, quiet, color)
+    if not verify:
+        return run_fix(paths, options, view, exit_non_zero_on_fix)
+    from pnnxfix.verify.gate import Gate
+    from pnnxfix.verify.page import write_page
+    from pnnxfix.verify.settings import Settings
+
+    gate = Gate(Settings(bisect=True))
+    code = run_fix(paths, options._replace(before_commit=gate), view, exit_non_zero_on_fix)
+    if page is not None:
+        write_page(Path(page), gate.verdicts)
+    return code

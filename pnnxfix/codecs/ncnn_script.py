@@ -42,10 +42,14 @@ class ScriptInput:
 
 @dataclass(frozen=True, slots=True)
 class NcnnScript:
-    """What the script says about the network's inputs and outputs, by blob name."""
+    """What the script says about the network's inputs and outputs, by blob name.
+
+    `has_members`: it feeds batches of any size, so blobs may hold several members of a batch.
+    """
 
     inputs: dict[str, ScriptInput]
     outputs: dict[str, int]
+    has_members: bool = False
 
 
 def read_ncnn_script(text: str) -> NcnnScript:
@@ -68,7 +72,7 @@ def read_ncnn_script(text: str) -> NcnnScript:
         name = next((word for word in _NAME.findall(match[1]) if word not in {"np", "array"}), None)
         if name is not None:
             outputs[name] = _batch_axis(match[1] + text[match.end() : text.find("\n", match.end())])
-    return NcnnScript(inputs, outputs)
+    return NcnnScript(inputs, outputs, "batch_index=" in text)
 
 
 def _batch_axis(text: str) -> int:

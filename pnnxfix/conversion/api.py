@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pnnxfix.conversion.arguments import OUTPUTS, read_arguments
+from pnnxfix.conversion.blame import Culprit
 from pnnxfix.conversion.convert import Request, convert_model
 from pnnxfix.conversion.outcome import ConvertReport
 from pnnxfix.errors import PnnxfixError
@@ -128,10 +129,10 @@ def convert(
 def _import_network(path: Path, report: ConvertReport) -> torch.nn.Module:
     attempt = report.kept
     if attempt is None or attempt.report is None:
-        culprit = report.attempts[0].culprit
-        name = culprit.operator if culprit is not None and culprit.operator else "an operator"
-        where = f" at {culprit.source}" if culprit is not None and culprit.source else ""
-        raise ConversionFailed(f"{report.model}: pnnx dies of {name}{where}", report)
+        culprit = report.attempts[0].culprit or Culprit("")
+        name = culprit.operator or "an operator that was not found"
+        where = f" at {culprit.source}" if culprit.source else ""
+        raise ConversionFailed(f"{report.model}: pnnx dies of {name}{where}; {culprit.cure}", report)
     python = attempt.judged.find("python") if attempt.judged is not None else None
     if not report.works:
         ncnn = attempt.judged.find("ncnn") if attempt.judged is not None else None

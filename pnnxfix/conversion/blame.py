@@ -12,6 +12,7 @@ from pnnxfix.conversion.staging import Stage
 from pnnxfix.verify.process import Child, ChildFailed, Limits
 
 _PROGRAM = Path(__file__).with_name("programs") / "truncate.py"
+_ARITHMETIC = ("aten::add", "aten::sub", "aten::rsub", "aten::mul", "aten::div", "aten::pow")
 _MAX_RUNS = 40
 _SECONDS = 300.0
 
@@ -23,6 +24,13 @@ class Culprit:
     operator: str
     source: str = ""
     evidence: str = ""
+
+    @property
+    def cure(self) -> str:
+        """What to change in the PyTorch model."""
+        if self.operator in _ARITHMETIC:
+            return "pnnx is known to die of inf, nan, True and None inside arithmetic: use a finite number"
+        return "replace it in the PyTorch model before that is traced"
 
 
 def find_culprit(pnnx: Pnnx, stage: Stage, model: Path, log: Log) -> Culprit:

@@ -24,7 +24,7 @@ from pnnxfix.pipeline.discovery import find_conversions
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.run import fix_paths
 from pnnxfix.report import ConversionReport, Finding, Problem
-from pnnxfix.rules.console import InputMismatch, UnreadableModel, UnwrittenFile
+from pnnxfix.rules.console import DiedInside, InputMismatch, UnreadableModel, UnwrittenFile
 from pnnxfix.verify.process import Limits
 
 _FASTER = 0.95
@@ -153,6 +153,8 @@ def _explain(
             told = one
             if agrees and one.verdict == "suspect":
                 told = replace(one, verdict="harmless", message=f"{one.message}; the numbers agree", help="")
+            if told.rule is DiedInside:
+                told = replace(told, help="")  # it says to run this command
             message = stage.say_as_given(told.message)
             found.append(replace(told, path=stage.arguments.log, message=message))
         break

@@ -60,6 +60,8 @@ REWRITES = (
     _row("fmax", "x, y", "torch.maximum(x, y)", "torch.fmax(x, y)", limit=_NAN),
     _row("fmin", "x, y", "torch.minimum(x, y)", "torch.fmin(x, y)", limit=_NAN),
     # elementwise
+    _row("addcmul", "x, y, z, value: float", "x + y * z", "torch.addcmul(x, y, z)", {3: 1}),
+    _row("addcdiv", "x, y, z, value: float", "x + y / z", "torch.addcdiv(x, y, z + 3)", {3: 1}),
     _row("addcmul", "x, y, z, value: float", "x + y * z * value", "torch.addcmul(x, y, z, value=0.5)"),
     _row("addcdiv", "x, y, z, value: float", "x + y / z * value", "torch.addcdiv(x, y, z + 3, value=0.5)"),
     _row("lerp", "x, y, weight: float", "x + (y - x) * weight", "torch.lerp(x, y, 0.3)"),
@@ -136,6 +138,8 @@ REWRITES = (
          "x * beta + torch.sum(a * b, [-1], False) * alpha", "torch.addmv(v, m, u, beta=0.5, alpha=2.0)"),
     _row("addr", "x, a, b, beta: float, alpha: float", "x * beta + torch.unsqueeze(a, 1) * b * alpha",
          "torch.addr(m, v, u, beta=0.5, alpha=2.0)"),
+    _row("baddbmm", "x, a, b, beta: float, alpha: float", "x + torch.bmm(a, b)",
+         "torch.baddbmm(x @ y.mT, x, y.transpose(1, 2))", {3: 1, 4: 1}),
     _row("baddbmm", "x, a, b, beta: float, alpha: float", "x * beta + torch.bmm(a, b) * alpha",
          "torch.baddbmm(x @ y.mT, x, y.transpose(1, 2), beta=0.5, alpha=2.0)"),
     # reductions

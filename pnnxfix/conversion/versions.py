@@ -35,7 +35,7 @@ KNOWN_BAD = (
         "ncnn up to 1.0.20250916 kills its process on a .param that it does not load",
     ),
 )  # fmt: skip
-"""Each was seen with the releases that it names; docs/convert.md says how."""
+"""Source: conversions by these releases of pnnx, run in the releases of ncnn from 1.0.20240102 on."""
 
 
 def find_known_bad(versions: Mapping[str, str]) -> list[str]:

@@ -212,8 +212,13 @@ class BlobFacts:
         if kind == "Reshape" and sources and sources[0].dims is not None:
             return _constant(maker)
         if kind in _MOVES:
+            rank = None
+            if kind == "Reshape" and all(
+                word.partition("=")[0] in {"0", "1", "2", "11"} for word in maker.rest
+            ):
+                rank = len(maker.rest)
             kinds = {source.is_float for source in sources}
-            return Blob(is_float=kinds.pop() if len(kinds) == 1 else None)
+            return Blob(rank=rank, is_float=kinds.pop() if len(kinds) == 1 else None)
         return Blob(is_float=True) if kind in _FLOAT_RESULT else UNKNOWN_BLOB
 
 

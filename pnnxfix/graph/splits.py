@@ -34,7 +34,7 @@ _WEIGHTLESS = frozenset(
         "UnaryOp",
     )
 )
-_LAYOUT_CHANGES = ("_ncnnbatch2dim_", "_ncnnndim2batch_", "_ncnndim2batch_")
+_LAYOUT_CHANGES = ("_ncnnbatch2dim_", "_ncnnndim2batch_", "_ncnndim2batch_", "_ncnnreshape_")
 _LONGEST_CHAIN = 1000
 
 

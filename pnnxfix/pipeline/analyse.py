@@ -10,7 +10,7 @@ from pnnxfix.codecs.python_source import PythonFile, hide_leaks, is_broken_state
 from pnnxfix.data import known_layers
 from pnnxfix.graph.splits import EXPRESSION
 from pnnxfix.options import Options
-from pnnxfix.pipeline.discovery import PNNX_PARAM, TORCHSCRIPT
+from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, TORCHSCRIPT
 from pnnxfix.pipeline.findings import Place, make_finding
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 from pnnxfix.pipeline.selection import Selection
@@ -55,7 +55,7 @@ def analyse(loaded: LoadedConversion, options: Options) -> Analysis:
             if row and row[0] not in known
         ]
     python = _own_python(loaded, result)
-    if unknown or (python is not None and _may_repair(python)) or _may_leak(loaded):
+    if unknown or (python is not None and _may_repair(python)) or _may_leak(loaded) or _may_lie(loaded):
         from pnnxfix.pipeline.plan import LeakPlanner
 
         result.plan = LeakPlanner(loaded, options, selection, unknown, broken).run()
@@ -78,7 +78,7 @@ def _plan_statements(
 ) -> None:
     """Plan for the statements that are wrong without a leak. Cost on a clean file: a few searches."""
     rows = loaded.original.get(PNNX_PARAM, b"")
-    codes = find_triggered(python.text, rows, TORCHSCRIPT in loaded.files)
+    codes = find_triggered(python.text, python.inputs, rows, TORCHSCRIPT in loaded.files)
     if not codes and not python.has_doubtful_names:
         return
     from pnnxfix.pipeline.statements import StatementPlanner
@@ -101,6 +101,17 @@ def _repaired_lines(result: Analysis) -> set[int]:
 def _may_leak(loaded: LoadedConversion) -> bool:
     """Whether an operator of `.pnnx.param` is one of ATen's, as it leaks. Cost: one search."""
     return b"aten::" in loaded.original.get(PNNX_PARAM, b"")
+
+
+def _may_lie(loaded: LoadedConversion) -> bool:
+    """Whether a layer may contradict its operator, or an input its name. Cost: a few searches."""
+    if loaded.ncnn is None:
+        return False
+    from pnnxfix.pipeline.contradictions import may_contradict
+    from pnnxfix.pipeline.unfed import may_be_unfed
+
+    param = loaded.original.get(NCNN_PARAM, b"")
+    return may_be_unfed(param) or (loaded.pnnx is not None and may_contradict(param))
 
 
 def _own_python(loaded: LoadedConversion, result: Analysis) -> PythonFile | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING
@@ -14,11 +15,52 @@ if TYPE_CHECKING:
     from pnnxfix.pipeline.loaded import LoadedConversion
 
 
+MAX_RANK = 4
+# Source: pnnx, pass_ncnn/convert_batch_layout.
+_HANDED_ON = frozenset(
+    {
+        "Tensor.clone",
+        "Tensor.permute",
+        "Tensor.reshape",
+        "Tensor.reshape_as",
+        "Tensor.select",
+        "Tensor.slice",
+        "Tensor.unflatten",
+        "pnnx.Expression",
+        "torch.cat",
+        "torch.chunk",
+        "torch.clamp",
+        "torch.flatten",
+        "torch.permute",
+        "torch.split",
+        "torch.t",
+        "torch.tensor_split",
+        "torch.transpose",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The sizes of a blob, outermost first; None where they are not certain, but its elements are.
+
+    `members` is the torch axis whose members the blob holds one by one, None for a plain blob.
+    """
+
+    blob: tuple[int, ...] | None
+    members: int | None = None
+
+
 class BatchAxes:
     """The batch axis of each operand of the pnnx graph of a conversion that has one."""
 
     def __init__(self, loaded: LoadedConversion) -> None:
         self._loaded = loaded
+
+    @property
+    def has_members(self) -> bool:
+        """Whether blobs can hold a batch of several, as those of conversions since 20261020 do."""
+        return self._loaded.script.has_members
 
     @cached_property
     def is_single(self) -> bool:
@@ -68,20 +110,45 @@ class BatchAxes:
         """The axis that an operand's blob leaves out, NO_BATCH if none, None if not certain."""
         return self._solved.get(operand)
 
-    def blob_of(self, operand: str, shape: tuple[int, ...]) -> tuple[int, ...] | Refusal | None:
-        """The sizes of an operand's blob; None where they are not certain, but its elements are.
-
-        A Refusal where the blob holds one member of a batch of several.
-        """
+    def layout(self, operand: str, shape: tuple[int, ...]) -> Layout | Refusal:
+        """How an operand's blob is laid out. A Refusal where ncnn cannot hold it, or nobody can tell."""
         axis = self.axis(operand)
         if axis is None:
-            return None
-        if axis == NO_BATCH:
-            return shape if 1 <= len(shape) <= 4 else None
+            return Layout(None)
+        if axis == NO_BATCH or (axis and self.has_members and not self._passes_layout(operand)):
+            # Since 20261020 only a batch that stands first is left out.
+            return Layout(shape if 1 <= len(shape) <= MAX_RANK else None)
         rest = shape[:axis] + shape[axis + 1 :]
-        if prod(rest) != prod(shape):
-            return Refusal(
-                f"its batch has {shape[axis]} members, and ncnn runs one at a time",
-                "convert it with a batch of one",
-            )
-        return rest if 1 <= len(rest) <= 4 else None
+        if prod(rest) == prod(shape):
+            certain = not axis or not self.has_members
+            return Layout(rest if certain and 1 <= len(rest) <= MAX_RANK else None)
+        if self.has_members and not axis and 1 <= len(rest) <= MAX_RANK:
+            return Layout(None, axis)
+        return Refusal(
+            f"its batch has {shape[axis]} members, and ncnn runs one at a time",
+            "convert it with a batch of one",
+        )
+
+    def _passes_layout(self, operand: str) -> bool:
+        """Whether what makes an operand hands on the layout that it was given."""
+        assert self._loaded.pnnx is not None
+        maker = self._loaded.pnnx.graph.maker(operand)
+        return maker is None or maker.type in _HANDED_ON or maker.type.startswith(("F.", "nn."))
+
+    def has_room(self, operand: str, shape: tuple[int, ...]) -> bool:
+        """Whether some blob holds all elements of an operand, or those of one member of its batch."""
+        axis = self.axis(operand)
+        if (
+            axis is None
+            or axis == NO_BATCH
+            or (axis and self.has_members and not self._passes_layout(operand))
+        ):
+            return len(shape) <= MAX_RANK
+        if shape[axis : axis + 1] != (1,) and (axis or not self.has_members):
+            return not self.is_single  # else pnnx took another axis for the batch
+        return 1 < len(shape) <= MAX_RANK + 1
+
+    def is_plain(self, operand: str, shape: tuple[int, ...]) -> bool:
+        """Whether one blob of certain layout holds all elements of an operand."""
+        layout = self.layout(operand, shape)
+        return self.has_room(operand, shape) and isinstance(layout, Layout) and layout.blob is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from functools import cached_property
@@ -203,3 +204,9 @@ def _is_pnnx(param: ParamGraph) -> bool:
         if row and row[0] in {"Input", "MemoryData"}:
             return False
     return False
+
+
+def has_wide_tensors(loaded: LoadedConversion) -> bool:
+    """Whether a tensor of `.pnnx.param` has five axes or more. Cost: one search."""
+    data = loaded.original.get(PNNX_PARAM, b"")
+    return re.search(rb"#\d+=\((?:[^,)\n]*,){4}", data) is not None

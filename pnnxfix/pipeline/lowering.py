@@ -10,6 +10,7 @@ from pnnxfix.codecs.number import Number
 from pnnxfix.graph.graph import Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.graph.splits import EXPRESSION, is_network_output, origin
+from pnnxfix.pipeline.batch import Layout
 from pnnxfix.pipeline.constants import read_constant
 from pnnxfix.pipeline.graph_edits import RegionLowering
 from pnnxfix.pipeline.loaded import LoadedConversion
@@ -17,6 +18,7 @@ from pnnxfix.pipeline.regions import Part, Regions, is_broadcast_row, skip_layou
 from pnnxfix.pipeline.stored import list_items, read_indexes, read_stored
 from pnnxfix.rules.base import FLOAT_TYPES, Parameter, Refusal
 from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
+from pnnxfix.rules.lowering.expressions import evaluate
 from pnnxfix.rules.lowering.stored import StoredTensor
 
 _NO_SHAPE_HELP = "convert the model again with its inputshape, so that pnnx writes the shapes"
@@ -46,6 +48,7 @@ class RegionLowerer:
         self._shapes = Annotations(self._pnnx)
         self._settle = settle
         self._builder = Builder()
+        self._part: tuple[str, ...] = ()
         self._values: dict[str, Value] = {}
         self._results: list[tuple[str, str]] = []
         self._places: list[int] = []
@@ -75,6 +78,8 @@ class RegionLowerer:
         found = [self._shapes.find(name) for name, _ in part.results]
         self._builder.result_types = [None if one is None else one[1] for one in found]
         self._builder.argument_makers = set()
+        self._builder.own = row
+        self._part = (part.operator.name, row.name)
         values = [arguments.get(parameter, at) for at, parameter in enumerate(part.rule.parameters)]
         try:
             made = part.rule.lower(self._builder, *values)
@@ -103,17 +108,20 @@ class RegionLowerer:
         self._values[operand] = result
         if not self._regions.is_blob(operand):
             return  # read only within the region
-        wanted: tuple[int, ...] | Refusal | None = (1,)
-        if shape:
-            wanted = self._loaded.batch.blob_of(operand, shape)
-        if isinstance(wanted, Refusal):
-            raise _Refused(wanted)
-        if wanted is None:
-            reason = "in which layout later layers expect the result is not certain"
-            raise _Refused(Refusal(reason, "keep model_ncnn.py beside the ncnn model"))
-        result = self._builder.certain(result)
+        layout = self._loaded.batch.layout(operand, shape) if shape else Layout((1,))
+        if isinstance(layout, Refusal):
+            raise _Refused(layout)
+        plain = self._builder.certain(result)
+        if layout.members is not None:
+            self._values[operand] = plain
+            self._results.append((self._builder.as_members(plain, layout.members).name, blob))
+            return
+        result = plain
         if not self._reshaped_anyway(blob):
-            result = replace(self._builder.as_blob(result, wanted), dtype=result.dtype)
+            if layout.blob is None:
+                reason = "in which layout later layers expect the result is not certain"
+                raise _Refused(Refusal(reason, "keep model_ncnn.py beside the ncnn model"))
+            result = replace(self._builder.as_blob(result, layout.blob), dtype=result.dtype)
         self._values[operand] = result
         self._results.append((result.name, blob))
 
@@ -124,13 +132,7 @@ class RegionLowerer:
     def _reshaped_anyway(self, blob: str) -> bool:
         """Whether all that reads a blob is a Reshape to sizes of its own."""
         readers = [self._ncnn[handle] for handle in self._ncnn.users(blob)]
-        return bool(readers) and all(
-            reader.type == "Reshape"
-            and len(reader.inputs) == 1
-            and all(word.partition("=")[0] in {"0", "1", "2", "11"} for word in reader.rest)
-            and all(word.partition("=")[2].isdigit() for word in reader.rest)
-            for reader in readers
-        )
+        return bool(readers) and all(map(_takes_any_layout, readers))
 
     def _result_shape(self, operand: str) -> tuple[int, ...] | None:
         found = self._shapes.find(operand)
@@ -151,7 +153,7 @@ class RegionLowerer:
         known = self._values.get(operand)
         if known is not None:
             return known
-        blob = skip_layout_rows(self._ncnn, blob)
+        blob = skip_layout_rows(self._ncnn, blob, self._part)
         if found is None or not found[0]:
             if found is None and not self._shapes.is_scalar(operand):
                 raise _Refused(Refusal(f"the shape of `{name}` is not in the files", _NO_SHAPE_HELP))
@@ -179,10 +181,20 @@ class RegionLowerer:
             raise _Refused(Refusal(reason, "reduce the rank in the PyTorch model"))
         # pnnx drops axes of stored tensors by a rule of its own, and reshapes what is broadcast.
         uncertain = is_stored or (maker is not None and is_broadcast_row(maker))
-        sizes = None if uncertain else self._loaded.batch.blob_of(operand, shape)
-        if isinstance(sizes, Refusal):
-            raise _Refused(sizes)
-        return Value(self._builder, blob, shape, sizes, dtype)
+        layout = self._loaded.batch.layout(operand, shape)
+        if is_stored:
+            layout = Layout(None)
+        if isinstance(layout, Refusal):
+            raise _Refused(layout)
+        if uncertain and layout.members is not None:
+            raise _Refused(Refusal(f"how the blob of `{name}` is laid out is not certain", "report this"))
+        sizes = None if uncertain else self._confirm(blob, layout.blob)
+        return Value(self._builder, blob, shape, sizes, dtype, layout.members)
+
+    def _confirm(self, blob: str, sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        """A blob's sizes where the ncnn graph shows that it has as many axes, else None."""
+        rank = self._loaded.blobs[blob].rank
+        return sizes if sizes is not None and rank == len(sizes) else None
 
     def _is_computed(self, operand: str) -> bool:
         maker = self._pnnx.maker(operand)
@@ -199,6 +211,10 @@ class RegionLowerer:
         if len(self._ncnn.users(blob)) != 1:
             raise _Refused(Refusal("two operators read the same list", "report this with the files"))
         return maker.inputs
+
+    def evaluate(self, item: str, inputs: list[Value]) -> Value:
+        """An item of a list: `@0`, or the arithmetic that pnnx has put into the list."""
+        return evaluate(self._builder, item, inputs)
 
     def stored(self, attribute: Operator) -> StoredTensor:
         """The numbers of a `pnnx.Attribute`."""
@@ -221,6 +237,20 @@ class RegionLowerer:
         return self._settle(name)
 
 
+def _takes_any_layout(reader: Operator) -> bool:
+    """Whether a layer is a Reshape of a plain blob to sizes of its own."""
+    if reader.type != "Reshape" or len(reader.inputs) != 1:
+        return False
+    words = dict(word.split("=", 1) for word in reader.rest if "=" in word)
+    expression = words.pop("6", "1").strip('"')
+    return (
+        words.pop("12", "233") == "233"
+        and words.pop("13", "233").isdigit()
+        and words.keys() <= {"0", "1", "2", "11"}
+        and all(size.isdigit() for size in (*words.values(), *expression.split(",")))
+    )
+
+
 class _Arguments:
     """The arguments of one operator, by the parameters of its signature."""
 
@@ -237,8 +267,8 @@ class _Arguments:
         """A Value, a list of them, or a constant; raises _Refused where it is not in the files."""
         if parameter.type == "Expression":
             return self._expression()
-        if parameter.type == "Shape":
-            return None  # the shape of the result says it
+        if parameter.type == "Ignored":
+            return None
         if parameter.type == "Indexes":
             return self._indexes(parameter, index)
         operand = self._find_operand(parameter, index)
@@ -287,10 +317,15 @@ class _Arguments:
             blobs = self._lowerer.list_blobs(self._blob(operand))
             if len(blobs) != len(maker.inputs):
                 raise _Refused(Refusal(f"the list `{parameter.name}` is another one in ncnn", "report this"))
-            pairs = [(maker.inputs[at], blobs[at]) for at in items]
-        else:
-            pairs = [(name, self._blob(name)) for name in self._operator.inputs]
-        return [self._lowerer.tensor(f"{parameter.name}[{at}]", *pair) for at, pair in enumerate(pairs)]
+            inputs = [
+                self._lowerer.tensor(f"{parameter.name}[{at}]", *pair)
+                for at, pair in enumerate(zip(maker.inputs, blobs, strict=True))
+            ]
+            return [self._lowerer.evaluate(item, inputs) for item in items]
+        return [
+            self._lowerer.tensor(f"{parameter.name}[{at}]", name, self._blob(name))
+            for at, name in enumerate(self._operator.inputs)
+        ]
 
     def _indexes(self, parameter: Parameter, index: int) -> tuple[StoredTensor | None, ...]:
         """A list of stored tensors or None, as an Expression or in the words of the row itself."""

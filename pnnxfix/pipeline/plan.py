@@ -18,18 +18,21 @@ from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.options import Options
 from pnnxfix.pipeline.call import LeakCall, TracedConstants
-from pnnxfix.pipeline.discovery import TORCHSCRIPT
+from pnnxfix.pipeline.contradictions import Contradiction, find_contradictions, mark_mended
+from pnnxfix.pipeline.discovery import NCNN_PARAM, TORCHSCRIPT
 from pnnxfix.pipeline.findings import Place, find_places, make_finding
 from pnnxfix.pipeline.graph_edits import lower_row, lower_rows, replace_row
 from pnnxfix.pipeline.leaks import Leak, find_leaks
-from pnnxfix.pipeline.loaded import LoadedConversion
+from pnnxfix.pipeline.loaded import LoadedConversion, has_wide_tensors
 from pnnxfix.pipeline.operator_calls import OperatorCalls
 from pnnxfix.pipeline.selection import Selection
+from pnnxfix.pipeline.unfed import feed_input, find_unfed_inputs
 from pnnxfix.report import Finding, Problem
 from pnnxfix.rules.base import Layer, OperatorRule, Refusal, Rule
 from pnnxfix.rules.leaks import BareSpecial, BareWord, LeakedOperator, UnknownLayer, UnknownOperator
 from pnnxfix.rules.registry import operator_rules
 from pnnxfix.rules.schema_call import SchemaArguments, is_known
+from pnnxfix.rules.wrong import UnfedInput, WrongLayer
 
 if TYPE_CHECKING:
     from pnnxfix.pipeline.region_plan import RegionPlanner
@@ -78,6 +81,7 @@ class LeakPlanner:
         self._traced: dict[str, TracedConstants | None] = {}
         self._operator_calls = None if loaded.python is None else OperatorCalls(loaded.python)
         self._regions: RegionPlanner | None = None
+        self._lie: Refusal | None = None
         self._blocked: Refusal | None = None
         self.plan = Plan()
 
@@ -87,13 +91,20 @@ class LeakPlanner:
             (leak, leak.rule) for leak in self._leaks if self._is_wanted(leak) and leak.rule is not None
         ]
         calls = self._bind(wanted)
+        contradictions = find_contradictions(self._loaded)
         self._blocked = self._find_conflicts(calls) or self._broken or self._find_doubt()
+        if self._loaded.pnnx is not None and self._loaded.ncnn is not None and has_wide_tensors(self._loaded):
+            self._lie = self._region_planner().find_lie(self._leaks)
         for leak, rule, call in calls:
             self._decide(leak, rule, call, self._blocked)
         for leak in self._leaks:
             if leak.rule is None:
                 self._repair_call(leak)
                 self._report_unknown(leak)
+        for contradiction in contradictions:
+            self._correct(contradiction)
+        if self._loaded.ncnn is not None:
+            self._feed_inputs(self._loaded.ncnn.graph)
         if self._loaded.python is not None:
             self._plan_python_values(self._loaded.python)
         return self.plan
@@ -209,10 +220,60 @@ class LeakPlanner:
                 text = " ".join((new.type, *(word for word in new.rest if word[0] not in "#$")))
             self._report(leak, rule, "pnnx", places["pnnx"], new if isinstance(new, Refusal) else None, text)
 
+    def _feed_inputs(self, graph: Graph) -> None:
+        """Plan the repair of inputs that have the name of an output, and report them."""
+        path = self._loaded.files[NCNN_PARAM]
+        for handle, name in find_unfed_inputs(graph):
+            if not self._selection.wants(UnfedInput.code, path):
+                return
+            row = graph.original(handle)
+            help_text = f"`pnnxfix fix` names its blob {name}, and writes Noop for the output"
+            if self._blocked is None:
+                feed_input(graph, handle, name)
+            else:
+                help_text = self._blocked.help
+            message = f"the input `{row.name}` cannot be fed: its blob is `{row.outputs[0]}`, an output"
+            reason = None if self._blocked is None else self._blocked.reason
+            self._add(UnfedInput, Place(path, handle + 1), message, help_text, row.name, reason)
+
+    def _correct(self, wrong: Contradiction) -> None:
+        """Plan the repair of a layer that computes something else than its operator, and report it."""
+        assert self._loaded.ncnn is not None
+        assert self._loaded.pnnx is not None
+        path = self._loaded.files[NCNN_PARAM]
+        lowered = self._regions is not None and wrong.handle in self._regions.lowered
+        if lowered or not self._selection.wants(WrongLayer.code, path):
+            return
+        graph = self._loaded.ncnn.graph
+        layer = graph.original(wrong.handle)
+        written: str | Refusal = Refusal(
+            "pnnxfix has no rule for the operator", "replace the operator in the PyTorch model"
+        )
+        if self._blocked is not None:
+            written = self._blocked
+        elif wrong.lowering is not None:
+            lower_row(graph, wrong.handle, wrong.lowering, lambda blob: blob, self._options.fuse)
+            written = _describe(wrong.lowering.layers)
+        else:
+            operator = self._loaded.pnnx.graph[wrong.operator]
+            rule = operator_rules().get(operator.type)
+            if rule is not None and rule.is_family:
+                leak = Leak(operator.type, operator.name, rule, ncnn=wrong.handle, pnnx=wrong.operator)
+                written = self._lower(leak, rule, self._call(leak, rule, None), wrong.handle, graph)
+        refusal = written if isinstance(written, Refusal) else None
+        if refusal is None:
+            mark_mended(graph, layer)
+        help_text = f"`pnnxfix fix` writes {written}" if refusal is None else refusal.help
+        message = f"`{layer.type}` is not what the model computes: {wrong.reason}"
+        reason = None if refusal is None else refusal.reason
+        self._add(WrongLayer, Place(path, wrong.handle + 1), message, help_text, layer.name, reason)
+
     def _lower(
         self, leak: Leak, rule: OperatorRule, call: LeakCall, handle: int, graph: Graph
     ) -> str | Refusal:
         """Put the layers of a leak into the ncnn graph; what they are, in words."""
+        if self._lie is not None:
+            return self._lie
         if self._regions is not None and handle in self._regions.lowered:
             return "it with the operator before it"
         if not rule.is_family:
@@ -225,15 +286,18 @@ class LeakPlanner:
             return Refusal(
                 "what its inputs are is not in .ncnn.param", "keep model.pnnx.param beside the ncnn model"
             )
-        if self._regions is None:
-            from pnnxfix.pipeline.region_plan import RegionPlanner
-
-            self._regions = RegionPlanner(self._loaded)
-        region = self._regions.lower(leak, rule, call)
+        region = self._region_planner().lower(leak, rule, call)
         if isinstance(region, Refusal):
             return region
         self.plan.constants.extend(lower_rows(graph, region))
         return _describe(region.layers)
+
+    def _region_planner(self) -> RegionPlanner:
+        if self._regions is None:
+            from pnnxfix.pipeline.region_plan import RegionPlanner
+
+            self._regions = RegionPlanner(self._loaded)
+        return self._regions
 
     def _report(
         self, leak: Leak, rule: OperatorRule, file: str, place: Place, refusal: Refusal | None, text: str

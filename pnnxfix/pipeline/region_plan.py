@@ -5,6 +5,8 @@ Imported only when there is such an operator: the engine behind it is the larger
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pnnxfix.pipeline.call import LeakCall
 from pnnxfix.pipeline.graph_edits import RegionLowering
 from pnnxfix.pipeline.leaks import Leak
@@ -23,6 +25,29 @@ class RegionPlanner:
         self._loaded = loaded
         self._regions = Regions(loaded, operator_rules())
         self.lowered: set[int] = set()
+
+    def find_lie(self, leaks: Sequence[Leak]) -> Refusal | None:
+        """Why no repair may make the ncnn graph load: a layer that loads and computes something else."""
+        assert self._loaded.pnnx is not None
+        covered: set[str] = set()
+        refused: list[Refusal] = []
+        for leak in leaks:
+            if isinstance(leak.rule, Family) and leak.pnnx is not None and leak.ncnn is not None:
+                parts = self._regions.grow(self._loaded.pnnx.graph[leak.pnnx], leak.ncnn, leak.rule)
+                if isinstance(parts, Refusal):
+                    refused.append(parts)
+                else:
+                    covered.update(part.operator.name for part in parts)
+        lie = self._regions.find_lie(covered)
+        if lie is None:
+            return None
+        if refused:
+            return refused[0]
+        return Refusal(
+            f"`{lie.type}` {lie.name} works on more axes than ncnn has, and the layer that pnnx wrote for it "
+            "loads and computes something else",
+            "reduce the rank of that tensor in the PyTorch model",
+        )
 
     def lower(self, leak: Leak, rule: OperatorRule, call: LeakCall) -> RegionLowering | Refusal:
         """The layers of a leak and of all that goes with it; `lowered` then holds their rows."""

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pnnxfix.graph.batch_axis import NO_BATCH
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
-from pnnxfix.graph.splits import SPLIT, is_layout_row
+from pnnxfix.graph.splits import EXPRESSION, SPLIT, is_layout_row
+from pnnxfix.pipeline.batch import MAX_RANK
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.rules.base import OperatorRule, Refusal
 from pnnxfix.rules.lowering.family import Family
@@ -34,10 +35,23 @@ _LAYERS_OF = {
     "torch.unsqueeze": {"ExpandDims", "Reshape"},
     "F.softmax": {"Softmax"},
     "torch.matmul": {"MatMul"},
+    "torch.stack": {"Concat"},
+    "torch.cat": {"Concat"},
     "pnnx.Expression": {"BinaryOp", "UnaryOp"},
+    "nn.Linear": {"Gemm", "InnerProduct"},
+    "nn.LayerNorm": {"LayerNorm"},
+    "nn.GELU": {"GELU"},
+    "nn.ReLU": {"ReLU"},
+    "nn.SiLU": {"Swish"},
+    "nn.Hardswish": {"HardSwish"},
+    "nn.Sigmoid": {"Sigmoid"},
+    "nn.Softmax": {"Softmax"},
 }
 
 
+_RESHAPES = frozenset(
+    {"Tensor.reshape", "Tensor.reshape_as", "Tensor.unflatten", "Tensor.view", "torch.flatten"}
+)
 _UNPACK = "prim::ListUnpack"
 _ENDS = frozenset({"pnnx.Output", "prim::TupleConstruct"})
 
@@ -80,9 +94,11 @@ class Regions:
             part = pending.pop()
             around = self._makers(part)
             for operand, blob in part.results:
-                if isinstance(around, Refusal) or self.is_blob(operand):
+                if isinstance(around, Refusal) or self.is_plain(operand):
                     continue
                 found = self._readers(operand, blob)
+                if isinstance(found, Refusal) and self.is_blob(operand):
+                    continue  # its members stay apart, as pnnx has them
                 around = found if isinstance(found, Refusal) else around + found
             if isinstance(around, Refusal):
                 return around
@@ -109,26 +125,51 @@ class Regions:
             outputs = self._ncnn[unpack].outputs
         else:
             operator_outputs, outputs = operator.outputs, row.outputs
+            if len(outputs) == 1:
+                outputs, unpack = self._skip_own_reshape(operator, outputs[0])
         if len(outputs) != len(operator_outputs):
             return Refusal(f"{operator.name} has other outputs in ncnn than in pnnx", _HELP)
         return Part(operator, handle, rule, tuple(zip(operator_outputs, outputs, strict=True)), unpack)
+
+    def _skip_own_reshape(self, operator: Operator, blob: str) -> tuple[tuple[str, ...], int | None]:
+        """The output after the Reshape that pnnx put behind a layer of the operator, and its row."""
+        users = self._ncnn.users(blob)
+        if len(users) == 1:
+            reader = self._ncnn[users[0]]
+            if is_broadcast_row(reader) and reader.name.startswith(f"{operator.name}_ncnnreshape"):
+                return reader.outputs, users[0]
+        return (blob,), None
 
     def _find_unpack(self, graph: Graph, operand: str) -> int | None:
         """The only reader of a list, if that takes it apart."""
         users = graph.users(operand)
         return users[0] if len(users) == 1 and graph[users[0]].type == _UNPACK else None
 
-    def is_blob(self, operand: str) -> bool:
-        """Whether ncnn can hold an operand in the layout that later layers expect."""
+    def is_plain(self, operand: str) -> bool:
+        """Whether ncnn holds an operand in one blob of certain layout."""
+        found = self._shapes.find(operand)
+        return found is None or not found[0] or self._loaded.batch.is_plain(operand, found[0])
+
+    def find_lie(self, covered: set[str]) -> Operator | None:
+        """An operator on more axes than ncnn has that pnnx wrote a layer for and no region covers."""
+        for handle in self._pnnx:
+            operator = self._pnnx.original(handle)
+            if operator.type in _LAYERS_OF and operator.name not in covered:
+                names = (*operator.inputs, *operator.outputs)
+                if operator.type != EXPRESSION and not all(map(self._fits_rank, names)):
+                    return operator
+        return None
+
+    def _fits_rank(self, operand: str) -> bool:
         found = self._shapes.find(operand)
         if found is None:
             return True
-        shape, axis = found[0], self._loaded.batch.axis(operand)
-        if axis is None or axis == NO_BATCH:
-            return len(shape) <= 4
-        if self._loaded.batch.is_single and shape[axis : axis + 1] != (1,):
-            return False  # pnnx took another axis for the batch
-        return len(shape) <= 5
+        return len(found[0]) - (self._loaded.batch.axis(operand) not in (None, NO_BATCH)) <= MAX_RANK
+
+    def is_blob(self, operand: str) -> bool:
+        """Whether ncnn can hold an operand in the layout that later layers expect."""
+        found = self._shapes.find(operand)
+        return found is None or not found[0] or self._loaded.batch.has_room(operand, found[0])
 
     def _makers(self, part: Part) -> list[Part] | Refusal:
         """The operators that make what a part reads, where that is no blob of ncnn."""
@@ -141,7 +182,7 @@ class Regions:
             if len(row.inputs) != len(part.operator.inputs) or not isinstance(rule, Family):
                 reason = f"`{maker.type}` makes a tensor of {len(self._shape(operand))} axes, no blob of ncnn"
                 return Refusal(reason, _HELP)
-            handle = self._ncnn.producer(self._origin(row.inputs[at]))
+            handle = self._ncnn.producer(self._origin(row.inputs[at], maker.type not in _RESHAPES))
             if handle is None or handle not in self._ncnn or not _fits(self._ncnn[handle], maker):
                 return Refusal(f"which layer computes `{maker.name}` is not certain", _HELP)
             made = self._make_part(maker, handle, rule)
@@ -150,11 +191,14 @@ class Regions:
             parts.append(made)
         return parts
 
-    def _origin(self, blob: str) -> str:
+    def _origin(self, blob: str, skips_reshapes: bool) -> str:
         """The blob before Splits and changes of layout."""
         for _ in range(_LARGEST_REGION):
             maker = self._ncnn.maker(blob)
-            if maker is None or not (maker.type == SPLIT or is_layout_row(maker)):
+            if maker is None:
+                break
+            passes = maker.type == SPLIT or is_layout_row(maker) or is_broadcast_row(maker)
+            if not passes and not (skips_reshapes and _moves_batch(maker)):
                 break
             blob = maker.inputs[0]
         return blob
@@ -165,7 +209,7 @@ class Regions:
         if any(operator.type in _ENDS for operator in wanted):
             reason = f"an output of the network has {len(self._shape(operand))} axes, more than ncnn has"
             return Refusal(reason, "reshape it to fewer axes in the PyTorch model")
-        rows = self._rows_reading(blob)
+        rows = self._rows_reading(blob, not any(op.type in _RESHAPES for op in wanted))
         if len(rows) != len(wanted):
             return Refusal(
                 f"{len(wanted)} operators read operand {operand} and {len(rows)} layers its blob", _HELP
@@ -194,14 +238,21 @@ class Regions:
         # Rows keep the order of their operators, so the first one is this operator's.
         return fitting[0] if fitting else None
 
-    def _rows_reading(self, blob: str) -> list[int]:
-        """The rows that read a blob, through Splits and pnnx's own changes of layout."""
+    def _rows_reading(self, blob: str, skips_reshapes: bool) -> list[int]:
+        """The rows that read a blob, through Splits and pnnx's own changes of layout.
+
+        `skips_reshapes`: no operator reshapes it, so a Reshape of the batch axis is such a change.
+        """
         found: list[int] = []
         pending = [blob]
         while pending:
-            for handle in self._ncnn.users(pending.pop()):
+            name = pending.pop()
+            for handle in self._ncnn.users(name):
                 layer = self._ncnn[handle]
-                if layer.type == SPLIT or is_layout_row(layer) or is_broadcast_row(layer):
+                if is_broadcast_row(layer) and layer.inputs[0] != name:
+                    continue  # it reads only the sizes
+                passes = layer.type == SPLIT or is_layout_row(layer) or is_broadcast_row(layer)
+                if passes or (skips_reshapes and _moves_batch(layer)):
                     pending.extend(layer.outputs)
                 else:
                     found.append(handle)
@@ -219,16 +270,24 @@ def _fits(layer: Operator, operator: Operator) -> bool:
     return layer.type in _LAYERS_OF.get(operator.type, ())
 
 
+def _moves_batch(layer: Operator) -> bool:
+    """Whether a layer is a Reshape that says which axis is the batch, as 20261020 writes them."""
+    return layer.type == "Reshape" and any(word.startswith("12=") for word in layer.rest)
+
+
 def is_broadcast_row(layer: Operator) -> bool:
     """Whether pnnx put this Reshape in so that the layer after it broadcasts as torch does."""
     return layer.type == "Reshape" and "_ncnnreshape" in layer.name
 
 
-def skip_layout_rows(graph: Graph, blob: str) -> str:
-    """The blob before pnnx's unconverted changes of layout: the same elements in the same order."""
+def skip_layout_rows(graph: Graph, blob: str, names: tuple[str, ...]) -> str:
+    """The blob before pnnx's changes of layout for the operator of these names: the same elements."""
     for _ in range(_LARGEST_REGION):
         maker = graph.maker(blob)
-        if maker is None or not is_layout_row(maker):
+        if maker is None:
+            break
+        own = is_broadcast_row(maker) and maker.name.startswith(tuple(f"{n}_ncnnreshape" for n in names))
+        if not own and not is_layout_row(maker):
             break
         blob = maker.inputs[0]
     return blob

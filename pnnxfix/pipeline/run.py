@@ -147,6 +147,8 @@ class _Session:
                 if weights is not None:
                     weights = transaction.staged.get(weights, weights)
                 self._ask_ncnn(loaded, transaction.staged[param], weights)
+            if self._options.before_commit is not None:
+                self._options.before_commit(loaded.conversion.stem, loaded.files, transaction.staged)
             transaction.commit()
 
     def _ask_ncnn(self, loaded: LoadedConversion, staged: Path, weights: Path | None) -> None:

@@ -18,7 +18,6 @@ from pnnxfix.rules.base import Refusal
 from pnnxfix.rules.lowering.stored import StoredTensor
 
 _LISTS = frozenset({"prim::ListConstruct", "prim::TupleConstruct"})
-_PLACES = re.compile(r"\[(@\d{1,6}(?:,@\d{1,6})*)\]\Z")
 _LONGEST_LIST = 1 << 16
 _DATA = re.compile(r"@data=\(([0-9,]*)\)(\w+)\Z")
 
@@ -41,13 +40,21 @@ def read_stored(loaded: LoadedConversion, operator: Operator) -> StoredTensor | 
     return StoredTensor(shape, numbers, found[2])
 
 
-def list_items(maker: Operator) -> tuple[int, ...] | None:
-    """Which inputs of its maker the items of a list of tensors are, None where it makes no such list."""
+def list_items(maker: Operator) -> tuple[str, ...] | None:
+    """The items of a list of tensors as Expressions over its maker's inputs; None where it makes no list."""
     if maker.type in _LISTS:
-        return tuple(range(len(maker.inputs)))
-    found = _PLACES.match(maker.parameter("expr") or "") if maker.type == EXPRESSION else None
-    items = () if found is None else tuple(int(word[1:]) for word in found[1].split(","))
-    return items if items and max(items) < len(maker.inputs) else None
+        return tuple(f"@{at}" for at in range(len(maker.inputs)))
+    text = maker.parameter("expr") or ""
+    if maker.type != EXPRESSION or text[:1] != "[" or text[-1:] != "]" or "@" not in text:
+        return None
+    items, depth = [""], 0
+    for char in text[1:-1]:
+        depth += (char in "([") - (char in ")]")
+        if char == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += char
+    return tuple(items)
 
 
 def read_indexes(text: str) -> tuple[StoredTensor | int | None, ...] | Refusal:
@@ -67,6 +74,9 @@ def read_indexes(text: str) -> tuple[StoredTensor | int | None, ...] | Refusal:
         elif re.fullmatch(r"\[-?\d{1,9}(,-?\d{1,9})*\]", word):
             numbers = tuple(int(number) for number in word[1:-1].split(","))
             items.append(StoredTensor((len(numbers),), numbers, "i64"))
+        elif re.fullmatch(r"\[(True|False)(,(True|False))*\]", word):
+            mask = tuple(int(bit == "True") for bit in word[1:-1].split(","))
+            items.append(StoredTensor((len(mask),), mask, "bool"))
         else:
             return refusal
     return tuple(items)

@@ -43,7 +43,10 @@ class Statement:
     def rewrite(self, edits: Mapping[ast.expr, str | Writer]) -> str:
         """The text with other text in the place of these nodes; one may hold another one."""
         start, end = self.tree.col_offset, self.tree.end_col_offset
-        return self.text[:start] + Copier(self.text, edits).cut(self.tree) + self.text[end:]
+        before, after = self.text[:start], self.text[end:]
+        if self.tree in edits and (before, after) == ("(", ")"):
+            before = after = ""  # pnnx puts them around every operator
+        return before + Copier(self.text, edits).cut(self.tree) + after
 
     def operand(self, name: str) -> Tensor | None:
         """What is known of the value `v_7`."""

@@ -7,6 +7,7 @@ pattern matches inside one line; the rule that it belongs to looks closer.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 _MODULE_CALL = r"= self\.\S+\(v_\d+, v_\d"
@@ -14,7 +15,8 @@ _MODULE_CALL = r"= self\.\S+\(v_\d+, v_\d"
 _RETYPED = rb"""(?mx)^(?:torch\.(?:sum|mean|prod|cumsum|cumprod|norm)|F\.(?:log_)?softmax)[ ].{0,1000}
     [ ]\#\d{1,9}=\([^)\n]{0,99}\)(\w+)[ ]\#\d{1,9}=\([^)\n]{0,99}\)(?!\1\b)"""
 # A division that gives integers was no true one.
-_INTEGER_DIVISION = rb"(?m)[ ]expr=div\(.{1,99}[ ]#\d{1,9}=\([^)\n]{0,99}\)[iu]\d+\r?$"
+_INTEGER_DIVISION = rb"(?m)[ ]expr=\S{0,300}\bdiv\(.{1,300}[ ]#\d{1,9}=\([^)\n]{0,99}\)[iu]\d+\r?$"
+_INPUT = "INPUT"  # stands for each value that forward is given
 _INPUTS = ("input=", "weight=", "index=", "indices=")
 _DTYPED = "sum mean prod cumsum cumprod softmax log_softmax norm"
 
@@ -39,7 +41,7 @@ TRIGGERS = {
         by_trace=True,
         by_row=_INTEGER_DIVISION,
     ),
-    "PNX213": Trigger(("return v_",), r"^[ \t]+return v_\d+[ \t]*\r?$", by_trace=True),
+    "PNX213": Trigger((f"return {_INPUT}",), r"^[ \t]+return v_\d+[ \t]*\r?$", by_trace=True),
     "PNX214": Trigger(("F.batch_norm(",), r"F\.batch_norm\(", by_trace=True),
     "PNX215": Trigger(
         tuple(f"{name}(" for name in _DTYPED.split()),
@@ -55,7 +57,7 @@ TRIGGERS = {
     ),
     "PNX218": Trigger(("torch.stack(v_", "torch.cat(v_"), r"torch\.(?:stack|cat)\(v_\d+, "),
     "PNX219": Trigger(("inf", "nan"), r"[=(\[, ][+-]?(?:inf|nan)(?:\.0)?[,)\] ]"),
-    "PNX220": Trigger(("[...,",), r"= v_\d+\[\.\.\.,"),
+    "PNX220": Trigger(("[...,", "[["), r"= v_\d+\[(?:\.\.\.,|\[[^\]\n]{0,300}\bNone\b)"),
     "PNX221": Trigger(("torch.normal(v_",), r"torch\.normal\(v_\d+, .{0,1000}\bmean="),
     "PNX222": Trigger(("=None",), r"\b(?:condition|mask)=None\b"),
     "PNX223": Trigger(("= self.",), _MODULE_CALL),
@@ -63,22 +65,31 @@ TRIGGERS = {
         ("torch.split(", "torch.chunk(", "torch.unbind(", "torch.tensor_split(", " = v_"),
         r"^[ \t]+v_\d+ = (?:torch\.(?:split|chunk|unbind|tensor_split)\(.*|v_\d+)[ \t]*\r?$",
     ),
+    "PNX225": Trigger(("'null')", "'null',"), r"^[ \t]+v_\d+ = self\.\w+[ \t]*\r?$", by_row=rb"(?m)\)null\b"),
 }
 """By the rule's code."""
 
 
-def find_triggered(text: str, rows: bytes, has_trace: bool) -> list[str]:
+def find_triggered(text: str, inputs: Sequence[str], rows: bytes, has_trace: bool) -> list[str]:
     """The codes whose rules have to look at a file's text. Cost: a few searches through it.
 
-    `rows` is `.pnnx.param`, empty where there is none.
+    `inputs` are the values that forward is given; `rows` is `.pnnx.param`, empty where there is none.
     """
     return [
         code
         for code, trigger in TRIGGERS.items()
-        if any(word in text for word in trigger.words)
+        if any(word in text for word in _spell_out(trigger.words, inputs))
         and re.search(trigger.pattern, text, re.MULTILINE) is not None
         and _can_tell(trigger, rows, has_trace)
     ]
+
+
+def _spell_out(words: Sequence[str], inputs: Sequence[str]) -> Iterator[str]:
+    for word in words:
+        if _INPUT in word:
+            yield from (word.replace(_INPUT, name) for name in inputs)
+        else:
+            yield word
 
 
 def _can_tell(trigger: Trigger, rows: bytes, has_trace: bool) -> bool:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from pnnxfix.codecs.ncnn_script import NO_BATCH
 from pnnxfix.pipeline.discovery import NCNN_PY
 from pnnxfix.verify.causes import find_causes, find_output_causes
 from pnnxfix.verify.compare import measure
@@ -13,10 +14,10 @@ from pnnxfix.verify.distance import find_errors
 from pnnxfix.verify.form import Form, NcnnForm, TorchForm
 from pnnxfix.verify.network import Network, from_ncnn, from_torch
 from pnnxfix.verify.outcome import Divergence, FormReport, Measure, Place, Step, Verdict
-from pnnxfix.verify.places import find_places, find_script_line
-from pnnxfix.verify.process import ChildFailed
+from pnnxfix.verify.places import draw_places, find_places, find_script_line
+from pnnxfix.verify.process import DIED, ChildFailed
 from pnnxfix.verify.search import Culprit, Search
-from pnnxfix.verify.subject import NO_BATCH, Subject
+from pnnxfix.verify.subject import Subject
 
 TOLERANCE = 1e-4
 """Relative L2 error up to which two values agree when both sides have the same weights."""
@@ -24,7 +25,7 @@ TOLERANCE = 1e-4
 ROUNDED_TOLERANCE = 5e-3
 """The same where one side has them as half floats or bytes and the other has not."""
 
-Pick = Callable[[FormReport], "list[str] | None"]
+Pick = Callable[[FormReport], list[str]]
 
 
 def bisect(
@@ -37,17 +38,26 @@ def bisect(
     """Give each form that disagrees its divergence, or the reason why there is none."""
     python = next(((form, report) for form, report in forms if form.name == "python"), None)
     for form, report in forms:
-        paths = pick(report) if report.state == "disagrees" else None
-        if paths is None:
+        # A model that kills ncnn is compared up to there.
+        has_died = form.name == "ncnn" and report.state == "not compared" and DIED in report.reason
+        if not has_died and report.state != "disagrees":
             continue
+        paths = pick(report)
         believed = reference
-        if form.name == "ncnn" and python is not None and python[1].state != "disagrees" and python[1].measures:
+        if (
+            form.name == "ncnn"
+            and python is not None
+            and python[1].state != "disagrees"
+            and python[1].measures
+        ):
             # It has ncnn's steps one to one, and the weights can be rounded as ncnn's are.
             believed = python[0]
         if not isinstance(believed, TorchForm):
             report.no_divergence = "stored outputs tell nothing of the way to them"
             continue
         _Bisection(subject, believed, reference, form, report, paths).run()
+        if report.divergence is not None:
+            verdict.drawings.append(draw_places(subject, report.divergence))
 
 
 class _Bisection:
@@ -66,12 +76,17 @@ class _Bisection:
         self.original = original if isinstance(original, TorchForm) and original is not believed else None
         self.report, self.paths = report, paths
         same_weights = subject.weights == "fp32" or form.name != "ncnn"
+        self.death = ""
         self.rounds = form.name == "ncnn" and believed.name == "python"
-        self.tolerance = TOLERANCE if same_weights or (self.rounds and subject.rounding) else ROUNDED_TOLERANCE
+        self.tolerance = (
+            TOLERANCE if same_weights or (self.rounds and subject.rounding) else ROUNDED_TOLERANCE
+        )
 
     def run(self) -> None:
+        if not self.report.measures:
+            self.form.restart()
         failing = [one for one in self.report.measures if not one.passed]
-        if self.form.name == "ncnn" and all(one.batch_axis_only for one in failing):
+        if failing and self.form.name == "ncnn" and all(one.batch_axis_only for one in failing):
             self.report.divergence = self._explain_output(failing[0])
             return
         try:
@@ -83,19 +98,15 @@ class _Bisection:
             right = self._trace_form()
         except ChildFailed as error:
             self.report.no_divergence = f"{self.form.name} cannot be run step by step: {error.reason}"
-            if isinstance(self.form, NcnnForm) and self.form.died_at:
-                self.report.no_divergence += f", at blob {self.form.died_at}"
             return
         search = Search(left, right, self.tolerance)
         names = {one.output for one in failing}
         culprit = search.find(self._ends(right, names))
         if culprit is None:
-            self.report.no_divergence = (
-                "no single operator: the error grows bit by bit, as with weights of low precision"
-            )
-            self.report.divergence = None
+            gradual = "no single operator: the error grows bit by bit, as with weights of low precision"
+            self.report.no_divergence = self.death or gradual
             return
-        if self.form.name == "ncnn":
+        if self.form.name == "ncnn" and not self.death:
             axis = self._find_input_axis(search, culprit, names)
             if axis is not None:
                 self.report.divergence = replace(axis, steps=_steps(search, culprit))
@@ -118,10 +129,26 @@ class _Bisection:
         errors = find_errors(left.values, [right.values[culprit.right]])
         return bool((errors < ROUNDED_TOLERANCE).any())
 
+    def _explain_death(self, error: ChildFailed) -> str:
+        assert isinstance(self.form, NcnnForm)
+        graph = self.subject.ncnn.graph if self.subject.ncnn is not None else None
+        handle = None if graph is None else graph.producer(self.form.died_at)
+        if graph is None or handle is None:
+            return error.reason
+        layer, path = graph.original(handle), self.report.path
+        return f"{error.reason} at or before layer {layer.name} ({layer.type}), {path.name}:{handle + 1}"
+
     def _trace_form(self) -> Network:
         if isinstance(self.form, NcnnForm):
             assert self.subject.ncnn is not None
-            return from_ncnn(self.form.trace(self.paths, []), self.subject.ncnn)
+            try:
+                records = self.form.trace(self.paths, [])
+            except ChildFailed as error:
+                records = self.form.recorded()
+                if not records or not self.form.died_at:
+                    raise
+                self.death = self._explain_death(error)
+            return from_ncnn(records, self.subject.ncnn)
         assert isinstance(self.form, TorchForm)
         return from_torch(self.form.trace(self.paths, [], False))
 
@@ -148,7 +175,9 @@ class _Bisection:
         operator = right.values[culprit.right]
         layer = right.layers[culprit.right] if right.layers else None
         partner = None if culprit.left is None else left.values[culprit.left]
-        name = layer.name if layer is not None else str(operator.record.facts.get("target", operator.record.key))
+        name = (
+            layer.name if layer is not None else str(operator.record.facts.get("target", operator.record.key))
+        )
         evidence = self._fetch(search, culprit)
         return Divergence(
             self.form.name,
@@ -157,8 +186,7 @@ class _Bisection:
             find_places(self.subject, operator.record, layer, partner.record if partner else None),
             culprit.error_in,
             culprit.error_out,
-            find_causes(self.subject, search, culprit, layer, self.report),
-            "",
+            (*find_causes(self.subject, search, culprit, layer, self.report), *filter(None, [self.death])),
             _steps(search, culprit),
             evidence,
         )
@@ -187,7 +215,10 @@ class _Bisection:
     def _explain_output(self, one: Measure) -> Divergence:
         line = find_script_line(self.subject, one.output, is_input=False)
         layer = None
-        if self.subject.ncnn is not None and (handle := self.subject.ncnn.graph.producer(one.output)) is not None:
+        if (
+            self.subject.ncnn is not None
+            and (handle := self.subject.ncnn.graph.producer(one.output)) is not None
+        ):
             layer = self.subject.ncnn.graph.original(handle)
         places = ((line,) if line else ()) + find_places(self.subject, None, layer, None)
         return Divergence(
@@ -199,7 +230,9 @@ class _Bisection:
         assert isinstance(self.form, NcnnForm)
         layers = search.right.layers
         sources = {culprit.right, *search.right.values[culprit.right].inputs}
-        sources |= {above for at in sources if layers[at].type == "Embed" for above in search.right.values[at].inputs}
+        sources |= {
+            above for at in sources if layers[at].type == "Embed" for above in search.right.values[at].inputs
+        }
         fed = {layers[at].outputs[0] for at in sources if layers[at].type == "Input"}
         above = search.right.ancestors([culprit.right])
         far = {layers[at].outputs[0] for at in above if layers[at].type == "Input"}
@@ -254,7 +287,7 @@ def _steps(search: Search, culprit: Culprit) -> tuple[Step, ...]:
         partner = search.pairs.get(at)
         name = ""
         if partner is not None:
-            facts = search.left.values[partner].record.facts
-            name = f"{facts.get('target') or search.left.values[partner].record.key} {search.left.values[partner].kind}"
+            other = search.left.values[partner]
+            name = f"{other.record.facts.get('target') or other.record.key} {other.kind}"
         steps.append(Step(name, f"{layer} {value.kind}", search.error(at), at == culprit.right))
     return tuple(steps)

@@ -59,7 +59,14 @@ _SAME: tuple[tuple[str, str, str, str, int], ...] = (
     ("MultiHeadAttention", "1", "1", "num_heads", 0),
     ("ELU", "0", "0.1", "alpha", 0),
 )  # fmt: skip
-_AXES = {"Softmax": "0", "Concat": "0", "Slice": "1", "CumulativeSum": "0", "Reduction": "-23303", "Crop": "-23311"}
+_AXES = {
+    "Softmax": "0",
+    "Concat": "0",
+    "Slice": "1",
+    "CumulativeSum": "0",
+    "Reduction": "-23303",
+    "Crop": "-23311",
+}
 
 
 def find_causes(
@@ -75,13 +82,17 @@ def find_causes(
         causes.append("the layer stands for no operator of the reference, and changes what passes through it")
     if culprit.finding == "shape":
         shape = right.signature.shape
-        causes.append(f"it gives the right numbers as {list(shape)}, which the next layer takes for another shape")
+        causes.append(
+            f"it gives the right numbers as {list(shape)}, which the next layer takes for another shape"
+        )
     row = find_operator(subject, left.record if left is not None else None)
     if layer is not None and row is not None:
         causes.extend(_compare_parameters(layer, row))
         causes.extend(_read_log(subject, row))
     if left is not None and culprit.finding == "value":
         causes.extend(_look_at_numbers(search, culprit, layer))
+    if layer is not None:
+        causes.extend(_recall(layer, report.runtime))
     if layer is not None and layer.type == "BinaryOp":
         causes.extend(_check_broadcast(search, culprit))
     causes.extend(f"ncnn printed: {message}" for message in report.messages[-3:] if report.form == "ncnn")
@@ -90,9 +101,8 @@ def find_causes(
 
 def find_output_causes(one: Measure) -> tuple[str, ...]:
     """For numbers that are right in a shape that is not."""
-    return (
-        f"the numbers agree; the batch axis is put back at the wrong place: shape {one.shapes[1]}, not {one.shapes[0]}",
-    )
+    shapes = f"shape {one.shapes[1]}, not {one.shapes[0]}"
+    return (f"the numbers agree; the batch axis is put back at the wrong place: {shapes}",)
 
 
 def _compare_parameters(layer: Operator, row: Operator) -> list[str]:
@@ -104,7 +114,9 @@ def _compare_parameters(layer: Operator, row: Operator) -> list[str]:
         text = layer.parameter(key)
         if (text is None and not default) or not words:
             continue
-        if not _is_same(text if text is not None else default, words[at if -len(words) <= at < len(words) else 0]):
+        if not _is_same(
+            text if text is not None else default, words[at if -len(words) <= at < len(words) else 0]
+        ):
             has = f"{key}={text}" if text is not None else f"no {key}= (so {default})"
             found.append(f"{layer.type} has {has} where .pnnx.param has {name}={said}")
     return found
@@ -152,8 +164,30 @@ def _look_at_numbers(search: Search, culprit: Culprit, layer: Operator | None) -
     return found
 
 
+_FIRST_WITH_NEW_OPERATIONS = "ncnn 1.0.20260526"
+
+
+def _recall(layer: Operator, runtime: str) -> list[str]:
+    """What is known of the layer itself: faults of ncnn's that were measured with its releases."""
+    operation = layer.parameter("0") or "0"
+    if not operation.isdigit():
+        return []
+    number, found = int(operation), []
+    if layer.type == "BinaryOp" and number in (6, 9):
+        found.append(
+            "ncnn's pow of a negative base, and 0**0, is 2.4e38 in full SIMD vectors; multiply instead"
+        )
+    if layer.type == "BinaryOp" and number in (17, 18):
+        found.append("ncnn's remainder is the IEEE one: 3.5 % 2 is -0.5, in PyTorch 1.5")
+    is_new = number > {"BinaryOp": 11, "UnaryOp": 19}.get(layer.type, number)
+    if is_new and runtime.startswith("ncnn") and runtime < _FIRST_WITH_NEW_OPERATIONS:
+        found.append(f"{runtime} does not know operation {number} and gives its input back")
+    return found
+
+
 def _check_broadcast(search: Search, culprit: Culprit) -> list[str]:
     shapes = [search.right.values[at].signature.shape for at in search.right.values[culprit.right].inputs]
     if len(shapes) == 2 and len(shapes[0]) != len(shapes[1]):
-        return [f"it joins {list(shapes[0])} and {list(shapes[1])}: ncnn aligns unequal ranks at the outermost axis"]
+        joined = f"{list(shapes[0])} and {list(shapes[1])}"
+        return [f"it joins {joined}: ncnn aligns unequal ranks at the outermost axis"]
     return []

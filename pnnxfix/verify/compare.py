@@ -37,7 +37,16 @@ def measure(
     if reference is None or other is None or shapes[0] != shapes[1]:
         moved = reference is not None and other is not None and _is_batch_moved(reference, other, tolerance)
         return Measure(
-            output, input, tolerance, math.inf, math.inf, math.inf, math.inf, 0.0, shapes, batch_axis_only=moved
+            output,
+            input,
+            tolerance,
+            math.inf,
+            math.inf,
+            math.inf,
+            math.inf,
+            0.0,
+            shapes,
+            batch_axis_only=moved,
         )
     a = _as_floats(reference)
     b = _as_floats(other)
@@ -46,7 +55,8 @@ def measure(
     hidden = int((~kept & ~_same_kind(a, b)).sum())
     both = np.isfinite(a) & np.isfinite(b)
     with np.errstate(all="ignore"):
-        difference = np.where(both, np.abs(a - b), np.where(_same_kind(a, b) & ~both, 0.0, math.inf))
+        gap = a - b
+        difference = np.where(both, np.abs(gap), np.where(_same_kind(a, b) & ~both, 0.0, math.inf))
         difference = np.where(kept, difference, 0.0)
         finite = np.where(both, a, 0.0)
         rms = math.sqrt(float(np.mean(finite**2))) if a.size else 0.0
@@ -58,7 +68,7 @@ def measure(
         index = np.unravel_index(int(np.argmax(scaled)), a.shape)
         worst = (tuple(int(at) for at in index), float(a[index]), float(b[index]))
     norms = float(np.linalg.norm(finite)), float(np.linalg.norm(np.where(both, b, 0.0)))
-    distance = float(np.linalg.norm(np.where(both & kept, a - b, 0.0))) if a.size else 0.0
+    distance = float(np.linalg.norm(np.where(both & kept, gap, 0.0))) if a.size else 0.0
     return Measure(
         output,
         input,
@@ -104,7 +114,9 @@ def _cosine(a: Array, b: Array, norms: tuple[float, float]) -> float:
 def _is_batch_moved(reference: Array, other: Array, tolerance: float) -> bool:
     """Whether the arrays are one up to axes of size 1, or up to where the first of them stands."""
     candidates = [other.reshape(reference.shape)] if reference.size == other.size else []
-    candidates += [moved for axis in range(other.ndim) if (moved := np.moveaxis(other, 0, axis)).shape == reference.shape]
+    candidates += [
+        moved for axis in range(other.ndim) if (moved := np.moveaxis(other, 0, axis)).shape == reference.shape
+    ]
     squeezed = [size for size in reference.shape if size != 1], [size for size in other.shape if size != 1]
     if squeezed[0] != squeezed[1]:
         candidates = candidates[1:]

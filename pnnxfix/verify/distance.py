@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pnnxfix.verify.signature import Record, Signature
 
+
 @dataclass(frozen=True, slots=True)
 class Value:
     """One value of a trace, its operator's kind, and the values that it was made from, as indexes."""

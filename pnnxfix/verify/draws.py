@@ -35,22 +35,26 @@ def make_draws(inputs: Sequence[Input], count: int = ORDINARY) -> list[Draw]:
     draws = [Draw("script", _draw_as_script(inputs))]
     random = np.random.RandomState(1)
     for at in range(count):
-        draws.append(Draw(f"random {at + 1}", tuple(_make(i, random, 1.0, 0.0) for i in inputs)))
+        draws.append(Draw(f"random {at + 1}", tuple(_make(i, random, 1.0) for i in inputs)))
     draws.append(Draw("zeros", tuple(np.zeros(i.shape, i.dtype) for i in inputs), strict=False))
     if any(not one.is_integer for one in inputs):
-        draws.append(Draw("negative", tuple(-abs(_make(i, random, 1.0, 0.1)) if not i.is_integer
-                                            else _make(i, random, 1.0, 0.0) for i in inputs), strict=False))  # fmt: skip
-        draws.append(Draw("large", tuple(_make(i, random, 100.0, 0.0) for i in inputs), strict=False))
+        draws.append(Draw("negative", tuple(_make_negative(i, random) for i in inputs), strict=False))
+        draws.append(Draw("large", tuple(_make(i, random, 100.0) for i in inputs), strict=False))
     return draws
 
 
-def _make(one: Input, random: np.random.RandomState, scale: float, offset: float) -> Array:
+def _make(one: Input, random: np.random.RandomState, scale: float) -> Array:
     if one.dtype == "bool":
         return np.asarray(random.rand(*one.shape) < 0.5)
     if one.is_integer:
         return np.asarray(random.randint(0, one.below, one.shape)).astype(one.dtype)
     # Not from 0 to 1, as the scripts do it: that meets one side of every ReLU.
-    return np.asarray(random.standard_normal(one.shape) * scale + offset).astype(one.dtype)
+    return np.asarray(random.standard_normal(one.shape) * scale).astype(one.dtype)
+
+
+def _make_negative(one: Input, random: np.random.RandomState) -> Array:
+    array = _make(one, random, 1.0)
+    return array if one.is_integer else -np.abs(array)
 
 
 def _draw_as_script(inputs: Sequence[Input]) -> tuple[Array, ...]:
@@ -76,7 +80,9 @@ def read_given(inputs: Sequence[Input], given: Mapping[str, Path]) -> Draw:
     names = [one.blob for one in inputs]
     for name in given:
         if name not in names:
-            raise PnnxfixError(f"--input {name}: the model has no such input; it has {', '.join(names) or 'none'}")
+            raise PnnxfixError(
+                f"--input {name}: the model has no such input; it has {', '.join(names) or 'none'}"
+            )
     missing = [name for name in names if name not in given]
     if missing:
         raise PnnxfixError(f"--input: {', '.join(missing)} has no value; give all inputs or none")

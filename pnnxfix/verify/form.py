@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pnnxfix.verify.process import Child, ChildFailed, Limits
+from pnnxfix.codecs.ncnn_script import NO_BATCH
+from pnnxfix.verify.process import DIED, Child, ChildFailed, Limits
 from pnnxfix.verify.signature import Record, read_records
-from pnnxfix.verify.subject import NO_BATCH, Subject
+from pnnxfix.verify.subject import Subject
 
 Array = npt.NDArray[Any]
 
@@ -65,7 +66,9 @@ class TorchForm(Form):
 
     program = "run_torch.py"
 
-    def __init__(self, limits: Limits, folder: Path, path: Path, bin: Path | None, rounding: str = "") -> None:
+    def __init__(
+        self, limits: Limits, folder: Path, path: Path, bin: Path | None, rounding: str = ""
+    ) -> None:
         self.path, self.bin, self.rounding = path, bin, rounding
         super().__init__(limits, folder)
         self.name = "torchscript" if bin is None else "python"
@@ -105,7 +108,9 @@ class NcnnForm(Form):
         assert subject.ncnn is not None
         graph = subject.ncnn.graph
         made = [name for handle in graph for name in graph[handle].outputs]
-        self.outputs = sorted((n for n in made if n[:3] == "out" and n[3:].isdigit()), key=lambda n: int(n[3:]))
+        self.outputs = sorted(
+            (n for n in made if n[:3] == "out" and n[3:].isdigit()), key=lambda n: int(n[3:])
+        )
         # Copies by a Split hold nothing new, and an integer constant no number that ncnn could show.
         self.blobs = [
             name for handle in graph if graph[handle].type != "Split" for name in graph[handle].outputs
@@ -125,13 +130,23 @@ class NcnnForm(Form):
         return self._outputs(answer["outputs"])
 
     def trace(self, paths: list[str], wanted: list[str]) -> list[Record]:
-        request = {"inputs": self._feeds(paths), "blobs": self.blobs, "folder": str(self.folder), "wanted": wanted}
+        request = {
+            "inputs": self._feeds(paths),
+            "blobs": self.blobs,
+            "folder": str(self.folder),
+            "wanted": wanted,
+        }
         try:
             self._child.ask("trace", **request)
-        except ChildFailed:
-            self.died_at = (self.folder / "at").read_text()
+        except ChildFailed as error:
+            at = self.folder / "at"
+            self.died_at = at.read_text() if DIED in error.reason and at.exists() else ""
             raise
         return [] if wanted else read_records(self.folder)
+
+    def recorded(self) -> list[Record]:
+        """What the last trace had written when the process died."""
+        return read_records(self.folder)
 
     def _axis(self, output: str) -> int:
         known = self._subject.output_axes

@@ -8,6 +8,7 @@ A variable is deleted behind its last use, so the run needs the memory of one in
 from __future__ import annotations
 
 import ast
+import copy
 from dataclasses import dataclass
 
 PROBE = "__see__"
@@ -67,6 +68,7 @@ class _Expressions(ast.NodeTransformer):
     def _show(self, node: ast.expr, kind: str, module: str = "") -> ast.expr:
         self._sources.append([])
         inner = self.generic_visit(node)
+        assert isinstance(inner, ast.expr)
         inputs = tuple(self._sources.pop())
         key = str(len(self.probes))
         self.probes.append(Probe(node.lineno, kind, inputs, self.target, True, module))
@@ -78,12 +80,10 @@ class _Expressions(ast.NodeTransformer):
         self._sources[-1].extend(self.known.get(node.id, ()))
         return node
 
-    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         if isinstance(node.value, ast.Name) and node.value.id == "self":
             return self._show(node, "attribute", node.attr)
-        if node.attr in _NO_TENSOR:
-            return node
-        return self.generic_visit(node)  # type: ignore[return-value]
+        return node if node.attr in _NO_TENSOR else self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         function = node.func
@@ -127,6 +127,7 @@ def _names(node: ast.expr) -> list[str]:
 def instrument(forward: ast.FunctionDef) -> tuple[ast.FunctionDef, list[Probe]]:
     """`forward` with probes, and what each probe stands for, by its number."""
     expressions = _Expressions()
+    forward = copy.deepcopy(forward)
     for at, argument in enumerate(forward.args.args[1:]):
         expressions.known[argument.arg] = [f"in{at}"]
     body: list[ast.stmt] = []
@@ -144,12 +145,9 @@ def instrument(forward: ast.FunctionDef) -> tuple[ast.FunctionDef, list[Probe]]:
             if len(targets) == 1:
                 expressions.known[targets[0]] = keys
         body.append(statement)
-    changed = ast.copy_location(ast.FunctionDef(**{**_fields(forward), "body": _release(body)}), forward)
+    changed = copy.deepcopy(forward)
+    changed.body = _release(body)
     return ast.fix_missing_locations(changed), expressions.probes
-
-
-def _fields(node: ast.FunctionDef) -> dict[str, object]:
-    return {name: getattr(node, name) for name in node._fields if hasattr(node, name)}
 
 
 def _flatten(node: ast.expr) -> list[str]:
@@ -171,5 +169,9 @@ def _release(body: list[ast.stmt]) -> list[ast.stmt]:
             changed.append(ast.copy_location(ast.Delete(targets), statement))
         changed.append(statement)
         stored = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-        alive = (alive - stored) | {n.id for n in names if isinstance(n.ctx, ast.Load)} & own | (alive & own - stored)
+        alive = (
+            (alive - stored)
+            | {n.id for n in names if isinstance(n.ctx, ast.Load)} & own
+            | (alive & own - stored)
+        )
     return changed[::-1]

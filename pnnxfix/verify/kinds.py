@@ -7,7 +7,9 @@ import re
 from pnnxfix.graph.graph import Operator
 
 _CONV = "conv1d conv2d conv3d convolution lazyconv2d depthwise"
-_TRANSPOSED = "convtranspose1d convtranspose2d convtranspose3d conv_transpose1d conv_transpose2d conv_transpose3d"
+_TRANSPOSED = (
+    "convtranspose1d convtranspose2d convtranspose3d conv_transpose1d conv_transpose2d conv_transpose3d"
+)
 _TABLE = {
     "Convolution": f"{_CONV} linear",
     "ConvolutionDepthWise": _CONV,
@@ -30,7 +32,8 @@ _TABLE = {
         " trunc sign expm1 sinh asinh cosh acosh atanh log1p pow log_softmax logsoftmax"
     ),
     "Reshape": (
-        "reshape view flatten unflatten squeeze unsqueeze expand view_as reshape_as contiguous adaptive_avg_pool2d"
+        "reshape view flatten unflatten squeeze unsqueeze expand view_as reshape_as contiguous"
+        " adaptive_avg_pool2d"
     ),
     "Flatten": "flatten reshape view",
     "Squeeze": "squeeze reshape view select",
@@ -39,8 +42,8 @@ _TABLE = {
     "Crop": "slice select narrow crop index slice_copy",
     "Slice": "chunk split split_with_sizes tensor_split unbind slice",
     "Concat": "cat concat concatenate stack hstack vstack dstack",
-    "Pooling": "maxpool2d max_pool2d avgpool2d avg_pool2d adaptiveavgpool2d adaptive_avg_pool2d adaptive_max_pool2d"
-    " adaptivemaxpool2d mean lppool2d lp_pool2d",
+    "Pooling": "maxpool2d max_pool2d avgpool2d avg_pool2d adaptiveavgpool2d adaptive_avg_pool2d"
+    " adaptive_max_pool2d adaptivemaxpool2d mean lppool2d lp_pool2d",
     "Pooling1D": "maxpool1d max_pool1d avgpool1d avg_pool1d adaptiveavgpool1d adaptive_avg_pool1d"
     " adaptive_max_pool1d adaptivemaxpool1d",
     "Reduction": "sum mean max min prod amax amin norm logsumexp reduction std var",
@@ -76,11 +79,29 @@ _TABLE = {
 }
 _ALLOWED = {layer: frozenset(names.split()) for layer, names in _TABLE.items()}
 
-RELAYOUTS = frozenset(["Reshape", "Flatten", "Squeeze", "ExpandDims", "Permute", "Split", "Noop", "Dropout", "Packing"])
+RELAYOUTS = frozenset(
+    ["Reshape", "Flatten", "Squeeze", "ExpandDims", "Permute", "Split", "Noop", "Dropout", "Packing"]
+)
 """Layers that only move elements, or their axes."""
 
 _ACTIVATIONS = frozenset(
-    ["relu", "leaky_relu", "leakyrelu", "clamp", "clamp_min", "clamp_max", "hardtanh", "relu6", "sigmoid", "mish", "hardswish", "silu", "gelu", "tanh", "elu"]
+    [
+        "relu",
+        "leaky_relu",
+        "leakyrelu",
+        "clamp",
+        "clamp_min",
+        "clamp_max",
+        "hardtanh",
+        "relu6",
+        "sigmoid",
+        "mish",
+        "hardswish",
+        "silu",
+        "gelu",
+        "tanh",
+        "elu",
+    ]
 )
 _FUSED = {
     "1": "relu leaky_relu leakyrelu clamp clamp_min",
@@ -91,7 +112,17 @@ _FUSED = {
     "6": "hardswish",
 }
 _FUSING = frozenset(
-    ["Convolution", "ConvolutionDepthWise", "Convolution1D", "ConvolutionDepthWise1D", "Deconvolution", "DeconvolutionDepthWise", "InnerProduct", "Convolution3D", "Deconvolution1D"]
+    [
+        "Convolution",
+        "ConvolutionDepthWise",
+        "Convolution1D",
+        "ConvolutionDepthWise1D",
+        "Deconvolution",
+        "DeconvolutionDepthWise",
+        "InnerProduct",
+        "Convolution3D",
+        "Deconvolution1D",
+    ]
 )
 
 

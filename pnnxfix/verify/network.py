@@ -64,7 +64,9 @@ def from_torch(records: Sequence[Record]) -> Network:
         sources: list[int] = []
         for key in record.facts["inputs"]:
             base = key.rpartition(".")[0]
-            found = [index[key]] if key in index else parts.get(key) or ([index[base]] if base in index else [])
+            found = (
+                [index[key]] if key in index else parts.get(key) or ([index[base]] if base in index else [])
+            )
             sources.extend(source for source in found if source < at)
         values.append(Value(record, record.facts["kind"], tuple(dict.fromkeys(sources))))
     return Network(values, [])
@@ -113,7 +115,8 @@ def find_fits(left: Network, right: Network) -> npt.NDArray[np.bool_]:
                 _each(kinds, lambda kind, layer=layer: is_fused_into(layer, kind)),  # type: ignore[misc]
             )
         plain, fused = known[key]
-        fits[:, column] = plain
+        # A constant may be what pnnx has folded a whole branch into.
+        fits[:, column] = plain if layer.type != "MemoryData" else True
         if not fused.any():
             continue
         for row in np.flatnonzero(fused):

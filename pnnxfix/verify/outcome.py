@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pnnxfix.report import Problem
+from pnnxfix.verify.neighbourhood import Comparison
 
 State = Literal["agrees", "disagrees", "not compared"]
 
@@ -69,8 +70,8 @@ class Divergence:
     """The first operator whose inputs agree and whose output does not.
 
     `form` is whose operator it is. `error_in` and `error_out` are relative L2 errors of what it reads and of
-    what it makes. `causes` are sentences about what is known. `doubt` says why it may be a
-    neighbour, or is empty. `steps` are the pairs in order, the whole way through the network.
+    what it makes. `causes` are sentences about what is known. `steps` are the pairs in order, the
+    whole way through the network.
     """
 
     form: str
@@ -80,7 +81,6 @@ class Divergence:
     error_in: float
     error_out: float
     causes: tuple[str, ...] = ()
-    doubt: str = ""
     steps: tuple[Step, ...] = ()
     measure: Measure | None = None
 
@@ -115,6 +115,7 @@ class Verdict:
     forms: list[FormReport] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    drawings: list[Comparison] = field(default_factory=list)
     seconds: float = 0.0
 
     @property

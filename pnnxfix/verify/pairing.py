@@ -41,7 +41,7 @@ class Pairing:
         return left in self._taken
 
     def reach(self, partner: int) -> dict[int, int]:
-        """What a left operator reads, with its distance; through operators without counterpart, what those read.
+        """What a left operator reads, with its distance; where that has no counterpart, what it reads, too.
 
         Not through activations: one without counterpart has been dropped, or fused where it does not show.
         """
@@ -76,11 +76,19 @@ class Pairing:
             if left in self._taken or not (self._fits[left, right] or is_near):
                 continue
             reach = self._reach_of_candidate(left)
-            distances = [min((reach[at] for at in partners if at in reach), default=-1) for partners in wanted]
+            distances = [
+                min((reach[at] for at in partners if at in reach), default=-1) for partners in wanted
+            ]
             if wanted and min(distances) < 0:
                 continue
             counts = self._left.values[left].signature.count, self._right.values[right].signature.count
-            key = (not is_near, sum(distances), counts[0] != counts[1], float(self._errors[left, right]), left)
+            key = (
+                not is_near,
+                sum(distances),
+                counts[0] != counts[1],
+                float(self._errors[left, right]),
+                left,
+            )
             best = key if best is None or key < best else best
         if best is not None:
             self._pair(best[-1], right)
@@ -102,8 +110,12 @@ class Pairing:
     def _candidates(self, right: int, wanted: list[set[int]]) -> list[int]:
         """The left values that may read partners of what the right value reads; cost: the way to them."""
         if not wanted:
-            near = self._fits[:, right] | (self._errors[:, right] < CERTAIN)
-            return [int(at) for at in np.flatnonzero(near) if not self._left.values[at].inputs]
+            count = self._right.values[right].signature.count
+            return [
+                at
+                for at, value in enumerate(self._left.values)
+                if self._errors[at, right] < CERTAIN or (not value.inputs and value.signature.count == count)
+            ]
         found: dict[int, None] = {}
         pending = deque((at, 0) for at in sorted(wanted[0]))
         while pending:

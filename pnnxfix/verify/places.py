@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pnnxfix.graph.graph import Operator
 from pnnxfix.pipeline.discovery import NCNN_PY, PNNX_PY
-from pnnxfix.verify.outcome import Place
+from pnnxfix.verify.neighbourhood import Comparison, look_around
+from pnnxfix.verify.outcome import Divergence, Place
 from pnnxfix.verify.signature import Record
 from pnnxfix.verify.subject import Param, Subject
 
@@ -14,7 +15,7 @@ from pnnxfix.verify.subject import Param, Subject
 def find_places(
     subject: Subject, right: Record | None, layer: Operator | None, left: Record | None
 ) -> tuple[Place, ...]:
-    """The line in `_pnnx.py`, the row of `.pnnx.param`, the row of `.ncnn.param`, as far as they are known."""
+    """The line in `_pnnx.py`, the rows of `.pnnx.param` and `.ncnn.param`, as far as they are known."""
     places = []
     statement = next((r for r in (left, right) if r is not None and "line" in r.facts), None)
     operand = str(statement.facts["target"]).removeprefix("v_") if statement is not None else None
@@ -38,6 +39,16 @@ def find_script_line(subject: Subject, blob: str, is_input: bool) -> Place | Non
         if mark in line and (is_input or f"({blob}" in line):
             return Place(subject.files[NCNN_PY], number, line.strip())
     return None
+
+
+def draw_places(subject: Subject, found: Divergence) -> Comparison:
+    """The neighbourhood of a divergence: as pnnx took it from PyTorch, and as ncnn has it."""
+    views = []
+    for param, title in ((subject.pnnx, "from PyTorch"), (subject.ncnn, "in ncnn")):
+        rows = [place.line - 1 for place in found.places if param is not None and place.path == param.path]
+        if param is not None and rows:
+            views.append(look_around(param.graph, rows, f"{param.path.name}, {title}"))
+    return Comparison(f"Around {found.operator}", tuple(views))
 
 
 def find_operator(subject: Subject, left: Record | None) -> Operator | None:

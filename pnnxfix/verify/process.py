@@ -5,6 +5,7 @@ Generated code and native runtimes run only there: what they do to their process
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from typing import Any
 
 _HERE = Path(__file__).parent
 _SHOWN_LINES = 20
+DIED = "the process died of"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Child:
 
     def __init__(self, program: str, limits: Limits) -> None:
         self._limits = limits
-        self._messages = tempfile.TemporaryFile()
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115
         self._timed_out = False
         self.runtime = ""
         self._process = subprocess.Popen(
@@ -83,10 +85,8 @@ class Child:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None and not pipe.closed:
-                try:
+                with contextlib.suppress(OSError):  # what was not sent to a dead child
                     pipe.close()
-                except OSError:
-                    pass  # what was not sent to a dead child
         self._messages.close()
 
     def _send(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -128,6 +128,6 @@ class Child:
         if code >= 0:
             return f"the process ended with exit code {code}"
         try:
-            return f"the process died of {signal.Signals(-code).name}"
+            return f"{DIED} {signal.Signals(-code).name}"
         except ValueError:
-            return f"the process died of signal {-code}"
+            return f"{DIED} signal {-code}"

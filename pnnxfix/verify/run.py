@@ -81,9 +81,10 @@ class _Run:
 
                 bisect(self.subject, self.forms, self.reference, self._failing_draw, self.verdict)
         finally:
-            for form in [form for form, _ in self.forms] + [self.reference]:
-                if form is not None:
-                    form.close()
+            for form, _ in self.forms:
+                form.close()
+            if self.reference is not None:
+                self.reference.close()
 
     # what runs
 
@@ -107,20 +108,17 @@ class _Run:
                 raise PnnxfixError(f"{path} cannot be run; {NO_TORCH}, or give `--outputs FILE.npz`")
             self.reference = TorchForm(limits, self.folder / "reference", path, None)
         elif python is None or param is None or not has_torch:
+            why = "" if has_torch else f", and {NO_TORCH}"
             raise PnnxfixError(
-                f"{conversion.stem}: nothing to compare with: no TorchScript file beside it"
-                f"{'' if has_torch else ', and ' + NO_TORCH}; name it with `--reference`, or give stored outputs"
-                " with `--outputs FILE.npz`"
+                f"{conversion.stem}: nothing to compare with: no TorchScript file beside it{why}; "
+                "name it with `--reference`, or give stored outputs with `--outputs FILE.npz`"
             )
         else:
             self.reference = TorchForm(limits, self.folder / "reference", python, subject.pnnx_bin)
-            self.verdict.problems.append(
-                Problem(
-                    conversion.stem,
-                    f"no TorchScript file: ncnn is compared with {subject.files[PNNX_PY].name}, which nothing proves",
-                    f"name the original with `--reference`, or believe it with `--reference {subject.files[PNNX_PY]}`",
-                )
-            )
+            shown = subject.files[PNNX_PY]
+            reason = f"no TorchScript file: ncnn is compared with {shown.name}, which nothing proves"
+            remedy = f"name the original with `--reference`, or believe this: `--reference {shown}`"
+            self.verdict.problems.append(Problem(conversion.stem, reason, remedy))
         if isinstance(self.reference, TorchForm):
             self.verdict.reference_path = self.reference.path
             self.verdict.reference = self.reference.name
@@ -160,7 +158,9 @@ class _Run:
             if settings.inputs:
                 self.draws = [read_given(subject.inputs, settings.inputs)]
             elif missing := [one.blob for one in subject.inputs if one.blob not in stored]:
-                raise PnnxfixError(f"{settings.outputs}: holds no {', '.join(missing)}; give it with `--input`")
+                raise PnnxfixError(
+                    f"{settings.outputs}: holds no {', '.join(missing)}; give it with `--input`"
+                )
             else:
                 self.draws = [Draw("stored", tuple(check(i, stored[i.blob]) for i in subject.inputs))]
             self._save_draws()
@@ -168,7 +168,11 @@ class _Run:
         if not subject.inputs:
             raise PnnxfixError(f"{subject.stem}: no file tells the shapes of the inputs")
         given = bool(settings.inputs)
-        self.draws = [read_given(subject.inputs, settings.inputs)] if given else make_draws(subject.inputs, settings.draws)
+        self.draws = (
+            [read_given(subject.inputs, settings.inputs)]
+            if given
+            else make_draws(subject.inputs, settings.draws)
+        )
         self._save_draws()
         assert self.reference is not None
         path = self.verdict.reference_path
@@ -179,7 +183,9 @@ class _Run:
         except ChildFailed as error:
             self.expected.clear()
             said = f" ({'; '.join(error.messages)})" if error.messages else ""
-            raise PnnxfixError(f"{path}: the reference does not run on {_shapes(self.draws[0])}: {error.reason}{said}") from None
+            raise PnnxfixError(
+                f"{path}: the reference does not run on {_shapes(self.draws[0])}: {error.reason}{said}"
+            ) from None
         for name, array in self.expected[0].items():
             if not measure(array, again.get(name), name, "", DETERMINISTIC).passed:
                 self.expected.clear()
@@ -188,7 +194,9 @@ class _Run:
             try:
                 self.expected.append(self.reference.run(self.paths(at)))
             except ChildFailed as error:
-                self.verdict.notes.append(f"input {self.draws[at].name}: left out, the reference fails: {error.reason}")
+                self.verdict.notes.append(
+                    f"input {self.draws[at].name}: left out, the reference fails: {error.reason}"
+                )
                 self.draws = self.draws[:at]
                 break
 
@@ -222,21 +230,25 @@ class _Run:
             report.reason = error.reason
             report.messages = error.messages
             report.measures.clear()
-            self.verdict.problems.append(Problem(report.path, f"could not be run: {error.reason}", _remedy(form, error)))
+            self.verdict.problems.append(
+                Problem(report.path, f"could not be run: {error.reason}", _remedy(form, error))
+            )
             return
         report.runtime = form.runtime
         report.messages = form.messages()
         report.state = "agrees" if all(one.passed for one in report.measures) else "disagrees"
 
-    def _failing_draw(self, report: FormReport) -> list[str] | None:
+    def _failing_draw(self, report: FormReport) -> list[str]:
         """The input on which a form is furthest off: where everything is finite, if there is such a one."""
         failing = [one for one in report.measures if not one.passed]
         if not failing:
-            return None
+            return self.paths(0)
         names = [draw.name for draw in self.draws]
         strict = [one for one in failing if self.draws[names.index(one.input)].strict]
         pick = strict or failing
-        return self.paths(names.index(max(pick, key=lambda one: one.relative_l2 if one.needed < 1e300 else 0).input))
+        return self.paths(
+            names.index(max(pick, key=lambda one: one.relative_l2 if one.needed < 1e300 else 0).input)
+        )
 
 
 def _shapes(draw: Draw) -> str:

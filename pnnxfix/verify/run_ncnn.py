@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 # Python put the folder of this file in front, and modules of the standard library are to come first.
-sys.path[:] = [entry for entry in sys.path if entry and Path(entry).resolve() != Path(__file__).resolve().parent]
+sys.path[:] = [
+    entry for entry in sys.path if entry and Path(entry).resolve() != Path(__file__).resolve().parent
+]
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import numpy as np  # noqa: E402
@@ -63,7 +65,9 @@ def make_blob(array: Array, batch: int) -> Any:
         return Network.ncnn.Mat(np.ascontiguousarray(array.squeeze(batch))).clone()
     if batch != NO_BATCH or array.ndim > 4:
         if "batch_index" not in (Network.ncnn.Mat.__init__.__doc__ or ""):
-            raise ValueError(f"this ncnn takes no input of shape {array.shape} with its batch on axis {batch}")
+            raise ValueError(
+                f"this ncnn takes no input of shape {array.shape} with its batch on axis {batch}"
+            )
         return Network.ncnn.Mat(array, batch_index=batch).clone()
     return Network.ncnn.Mat(array).clone()
 

@@ -7,13 +7,14 @@ this process has a limit of time and of memory, and nothing else depends on it.
 from __future__ import annotations
 
 import ast
-import copy
 import sys
 from pathlib import Path
 from typing import Any
 
 # Python put the folder of this file in front, and modules of the standard library are to come first.
-sys.path[:] = [entry for entry in sys.path if entry and Path(entry).resolve() != Path(__file__).resolve().parent]
+sys.path[:] = [
+    entry for entry in sys.path if entry and Path(entry).resolve() != Path(__file__).resolve().parent
+]
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from pnnxfix.verify.instrument import PROBE, Probe, instrument  # noqa: E402
@@ -52,7 +53,8 @@ def start() -> str:
 def load_torchscript(path: str) -> dict[str, Any]:
     import torch
 
-    Loaded.network = torch.jit.load(path, map_location="cpu").eval()
+    network = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+    Loaded.network = network.eval()
     return {}
 
 
@@ -61,7 +63,11 @@ def load_python(path: str, bin: str) -> dict[str, Any]:
     source = Path(path).read_bytes()
     tree = ast.parse(source, path)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "ZipFile":
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "ZipFile"
+        ):
             node.args[:1] = [ast.copy_location(ast.Constant(bin), node)]
     scope: dict[str, Any] = {"__name__": "converted", "__file__": path}
     exec(compile(tree, path, "exec"), scope)
@@ -163,7 +169,9 @@ def trace(inputs: list[str], folder: str, wanted: list[str], half: str) -> dict[
 def _trace_torchscript(inputs: list[Any], recorder: Recorder) -> None:
     from pnnxfix.verify.interpret import interpret
 
-    interpret(Loaded.network, inputs, lambda key, tensor, **facts: recorder.see(key, _numbers(tensor), **facts))
+    interpret(
+        Loaded.network, inputs, lambda key, tensor, **facts: recorder.see(key, _numbers(tensor), **facts)
+    )
 
 
 def _trace_python(inputs: list[Any], recorder: Recorder) -> None:
@@ -172,7 +180,7 @@ def _trace_python(inputs: list[Any], recorder: Recorder) -> None:
     forward = next(
         node for node in ast.walk(Loaded.tree) if isinstance(node, ast.FunctionDef) and node.name == "forward"
     )
-    changed, probes = instrument(copy.deepcopy(forward))
+    changed, probes = instrument(forward)
 
     def see(at: int, value: Any) -> Any:
         tensors = _tensors(value)
@@ -188,7 +196,9 @@ def _trace_python(inputs: list[Any], recorder: Recorder) -> None:
 
     for at, tensor in enumerate(inputs):
         argument = forward.args.args[at + 1].arg
-        recorder.see(f"in{at}", _numbers(tensor), kind="Input", inputs=[], line=forward.lineno, target=argument)
+        recorder.see(
+            f"in{at}", _numbers(tensor), kind="Input", inputs=[], line=forward.lineno, target=argument
+        )
     scope = {**Loaded.scope, PROBE: see}
     exec(compile(ast.Module([changed], []), "<forward>", "exec"), scope)
     scope["forward"](Loaded.network, *inputs)
@@ -212,4 +222,6 @@ def _describe(probe: Probe) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve({"load_torchscript": load_torchscript, "load_python": load_python, "run": run, "trace": trace}, start)
+    serve(
+        {"load_torchscript": load_torchscript, "load_python": load_python, "run": run, "trace": trace}, start
+    )

@@ -25,8 +25,8 @@ _JUMP = 8.0
 class Culprit:
     """`right` is the value that is wrong, `left` its partner (None if it has none, by their indexes).
 
-    `finding` says what was seen: `value`, `dropped` (the left operator has no counterpart), `inserted` (the right
-    one has none), `shape` (the right numbers in a shape that its reader takes otherwise).
+    `finding` says what was seen: `value`, `dropped` (the left operator has no counterpart), `inserted`
+    (the right one has none), `shape` (right numbers in a shape that the reader, `beside`, takes otherwise).
     """
 
     right: int
@@ -70,7 +70,9 @@ class Search:
             error_out = float(self.errors[partner, at])
             if error_out <= tolerance:
                 continue
-            error_in = max((self._error_in(source, partner) for source in self.right.values[at].inputs), default=0.0)
+            error_in = max(
+                (self._error_in(source, partner) for source in self.right.values[at].inputs), default=0.0
+            )
             if error_out > _JUMP * max(error_in, FLOOR):
                 return Culprit(at, partner, error_in, error_out)
         return None
@@ -132,14 +134,16 @@ class Search:
                 break
             tensor = self.left.values[self.pairs[above]].signature
             blob = self.right.values[above].signature
-            if self.errors[self.pairs[above], above] > self.tolerance or blob.shape in without_batch(tensor.shape):
+            if self.errors[self.pairs[above], above] > self.tolerance or blob.shape in without_batch(
+                tensor.shape
+            ):
                 break
             at = above
         return at
 
     def _find_dropped(self, above: int, partner: int) -> int | None:
-        """The first operator without counterpart between two left values of which the second reads the first."""
-        chain = []
+        """The first operator without counterpart on the way from a left value to one that depends on it."""
+        chain: list[int] = []
         at = partner
         for _ in range(len(self.left.values)):
             open_inputs = [i for i in self.left.values[at].inputs if not self._pairing.is_paired(i)]
@@ -166,7 +170,11 @@ class Search:
         rank = len(self.left.values[partner].signature.shape)
         padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
         # ncnn has its own way with one axis, and pnnx relies on it.
-        return bool(near) and len(blob) > 1 and all(blob not in without_batch(shape) for shape in padded + shapes)
+        return (
+            bool(near)
+            and len(blob) > 1
+            and all(blob not in without_batch(shape) for shape in padded + shapes)
+        )
 
 
 def without_batch(shape: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -100,7 +100,8 @@ class Subject:
 
     @property
     def pnnx_bin(self) -> Path:
-        return self.stem.parent / f"{self.stem.name}.pnnx.bin"
+        path = self.stem.parent / f"{self.stem.name}.pnnx.bin"
+        return self.staged.get(path, path)
 
 
 def read_subject(conversion: Conversion, staged: Mapping[Path, Path] | None = None) -> Subject:
@@ -162,7 +163,7 @@ def _read_param(subject: Subject, role: str) -> Param | None:
 
 
 def _from_graph(param: Param, axes: Mapping[str, int]) -> list[Input]:
-    found = []
+    found: list[Input] = []
     for handle in param.graph:
         operator = param.graph[handle]
         if operator.type != "pnnx.Input":
@@ -179,7 +180,7 @@ def _from_graph(param: Param, axes: Mapping[str, int]) -> list[Input]:
 def _from_python(text: str, axes: Mapping[str, int]) -> list[Input]:
     # Each of the functions at the end of the file makes the inputs anew; those of the last one count.
     tail = text[text.rfind("def test_inference") :] if "def test_inference" in text else ""
-    found = []
+    found: list[Input] = []
     for match in _TENSOR.finditer(tail):
         sizes = match[2].split("dtype=")[0]
         sizes = sizes.split("(", 1)[1] if "(" in sizes else sizes
@@ -227,5 +228,3 @@ def _find_precision(subject: Subject) -> str:
 def find_reference(conversion: Conversion) -> Path | None:
     """The TorchScript file beside the output."""
     return conversion.files.get(TORCHSCRIPT)
-
-

@@ -6,9 +6,12 @@ import io
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pnnxfix.cli.main import main
 from pnnxfix.conversion.explain import Explanation, check_explained
@@ -71,6 +74,7 @@ LINES = {
     "layer_norm with unknown input rank is not supported yet": ("PNX507", {"kind": "layer_norm"}),
     "group_norm unknown channel size is not supported yet": ("PNX507", {"kind": "group_norm"}),
     "reshape: target rank is unknown": ("PNX507", {}),
+    "reshape: unsupported dimension reference": ("PNX507", {"kind": "reshape"}),
     "skip squeeze batch axis rewrite for unknown-rank tensor": ("PNX507", {}),
     "replace ncnn input torch.long type with torch.int": ("PNX508", {}),
     "Warning: int64 value 10000000000 exceeds int32 range": ("PNX509", {"value": "10000000000"}),
@@ -92,6 +96,19 @@ LINES = {
     "Segmentation fault (core dumped)": ("PNX516", {}),
     "[W1124 09:15:08.406584495 SpectralOps.cpp:854] Warning: A window was not provided.": ("PNX519", {}),
 }  # fmt: skip
+
+
+PIECES = (
+    "pnnxparam = a.pnnx.param",
+    "inputshape = [1]f32",
+    "ignore a b param",
+    "############# pass_ncnn",
+    "FLOPS = 0",
+    "Traceback of TorchScript, original code",
+    "~~~ <--- HERE",
+    "terminate called after",
+    "Usage: pnnx ",
+)
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -215,6 +232,30 @@ def test_a_line_without_end_is_read_in_parts(tmp_path: Path) -> None:
     path = tmp_path / "pnnx.log"
     path.write_bytes(HEAD.encode() + b"todo " + b"x" * 5_000_000 + b"\ntodo y\n")
     assert [group.line for group in read_log(path).groups] == [3, 4]
+
+
+TEXTS = st.sampled_from([*LINES, *PIECES]) | st.text(max_size=40)
+
+
+@settings(max_examples=200)
+@given(st.lists(TEXTS, max_size=12), st.binary(max_size=20))
+def test_no_log_is_too_strange(lines: list[str], end: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "pnnx.log")
+        path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass") + end)
+        log = read_log(path)
+    assert all(1 <= group.line <= log.lines and group.count >= 1 for group in log.groups)
+
+
+LONG: dict[str, set[str]] = {text: set() for text in ("x", "x ", "ignore ", "reshape ", "[W1 ")}
+LONG["fallback to "] = {"PNX506"}
+
+
+@pytest.mark.parametrize(("text", "codes"), LONG.items())
+def test_a_long_line_is_read_without_backtracking(text: str, codes: set[str]) -> None:
+    """Backtracking would take this test minutes."""
+    line = text * (60_000 // len(text))
+    assert {rule.code for rule in LINE_RULES if rule.match(line) is not None} == codes
 
 
 def put(folder: Path, log: str, *kept: str) -> Path:

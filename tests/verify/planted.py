@@ -24,7 +24,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from tests.verify.weights import find_weights
 
 from pnnxfix.pipeline.discovery import find_conversions
 from pnnxfix.verify.bisect import bisect
@@ -35,12 +34,22 @@ from pnnxfix.verify.outcome import Divergence, FormReport, Verdict
 from pnnxfix.verify.process import ChildFailed, Limits
 from pnnxfix.verify.settings import TOLERANCES, TORCH_TOLERANCE
 from pnnxfix.verify.subject import Subject, read_subject
+from tests.verify.weights import find_weights
 
 STORED = Path(__file__).resolve().parents[2] / "fixtures" / "verify"
 FAULTS = STORED / "faults.json"
+SAMPLED = 5
+KEPT = 1
+"""Faults of each network, kind and side that are tried when the stored ones are chosen, and that are kept."""
 # Splits, inputs and what holds no number have nothing to alter; these keys are no meaning of the layer.
 _NOT_ALTERED = {"Input", "Split", "Noop"}
-_SIZES = {("Convolution", "6"), ("InnerProduct", "2"), ("Embed", "3"), ("LSTM", "1"), ("MultiHeadAttention", "2")}
+_SIZES = {
+    ("Convolution", "6"),
+    ("InnerProduct", "2"),
+    ("Embed", "3"),
+    ("LSTM", "1"),
+    ("MultiHeadAttention", "2"),
+}
 
 
 @dataclass(frozen=True)
@@ -132,7 +141,8 @@ def find_all(network: str) -> Iterator[Fault]:
 def _is_axis(layer: str, key: str) -> bool:
     return (layer, key) in {
         ("Softmax", "0"), ("Concat", "0"), ("Slice", "1"), ("Reduction", "-23303"), ("Permute", "0"),
-        ("Crop", "-23311"), ("Reshape", "0"), ("Reshape", "1"), ("Reshape", "2"), ("Reshape", "12"), ("Reshape", "13"),
+        ("Crop", "-23311"), ("Reshape", "0"), ("Reshape", "1"), ("Reshape", "2"),
+        ("Reshape", "12"), ("Reshape", "13"),
     }  # fmt: skip
 
 
@@ -141,7 +151,7 @@ def _alter_value(key: str, value: str) -> Iterator[str]:
         count, *numbers = value.split(",")
         for at, number in enumerate(numbers):
             for new in _alter_number(number):
-                yield f" {key}={','.join([count, *numbers[:at], new, *numbers[at + 1:]])}"
+                yield f" {key}={','.join([count, *numbers[:at], new, *numbers[at + 1 :]])}"
     else:
         yield from (f" {key}={new}" for new in _alter_number(value))
 
@@ -277,10 +287,8 @@ class Bench:
             self.reason = report.no_divergence
             return "disagrees", report.divergence
 
-    def _pick(self, report: FormReport) -> list[str] | None:
-        failing = next((one for one in report.measures if not one.passed), None)
-        if failing is None:
-            return None
+    def _pick(self, report: FormReport) -> list[str]:
+        failing = next(one for one in report.measures if not one.passed)
         return self._paths[[draw.name for draw in self._draws].index(failing.input)]
 
     def _load_python(self, folder: Path) -> Form:
@@ -309,6 +317,8 @@ def main() -> None:
     everything = options.all or options.write
     faults = [f for name in networks() for f in find_all(name)] if everything else read_faults()
     faults = [fault for fault in faults if options.only in fault.id]
+    if options.write:
+        faults = sample(faults, SAMPLED)
     counts: Counter[str] = Counter()
     kinds: Counter[tuple[str, bool]] = Counter()
     seen: list[Fault] = []
@@ -323,21 +333,25 @@ def main() -> None:
             kinds[fault.kind, named == fault.operator] += 1
             seen.append(fault)
             if named != fault.operator:
-                print(f"{fault.id}: {fault.file}:{fault.line} names {named} ({divergence and divergence.causes})")
+                causes = divergence.causes if divergence else ()
+                print(f"{fault.id}: {fault.file}:{fault.line} names {named} {causes}")
         bench.close()
     right = sum(count for (_, is_right), count in kinds.items() if is_right)
     print(dict(counts), dict(kinds))
     print(f"{right} of {len(seen)} named exactly: {right / max(len(seen), 1):.1%}")
     if options.write:
-        # One of each kind, file and layer, so that no long network drowns the others.
-        dice = random.Random(0)
-        groups: dict[tuple[str, str, str], list[Fault]] = {}
-        for fault in seen:
-            layer = re.sub(r"\d+", "", fault.operator)
-            groups.setdefault((fault.network, fault.kind, layer), []).append(fault)
-        chosen = [dice.choice(group) for group in groups.values()]
-        FAULTS.write_text(json.dumps([asdict(fault) for fault in chosen], indent=0) + "\n")
-        print(len(chosen), "stored")
+        kept = sample(seen, KEPT)
+        FAULTS.write_text(json.dumps([asdict(fault) for fault in kept], indent=0) + "\n")
+        print(len(kept), "stored")
+
+
+def sample(faults: list[Fault], size: int) -> list[Fault]:
+    """Some of every network and kind, so that no long network drowns the others."""
+    dice = random.Random(0)
+    groups: dict[tuple[str, str, bool], list[Fault]] = {}
+    for fault in faults:
+        groups.setdefault((fault.network, fault.kind, "pnnx" in fault.file), []).append(fault)
+    return [fault for group in groups.values() for fault in dice.sample(group, min(len(group), size))]
 
 
 if __name__ == "__main__":

@@ -42,7 +42,13 @@ def _sizes(layer: Operator) -> Iterator[tuple[int, bool]]:
         return int(layer.parameter(key) or default)
 
     match layer.type:
-        case "Convolution" | "ConvolutionDepthWise" | "Convolution1D" | "ConvolutionDepthWise1D" | "Deconvolution":
+        case (
+            "Convolution"
+            | "ConvolutionDepthWise"
+            | "Convolution1D"
+            | "ConvolutionDepthWise1D"
+            | "Deconvolution"
+        ):
             yield number("6"), True
             if number("5"):
                 yield number("0"), False

@@ -20,6 +20,11 @@ from pnnxfix.conversion.rewrites import RENAMES, REWRITES, Rewrite  # noqa: E402
 from pnnxfix.verify.serve import serve  # noqa: E402
 
 _COMPLEX = ("fft", "complex", "polar", "stft")
+_ARITHMETIC = frozenset(
+    {"aten::add", "aten::sub", "aten::rsub", "aten::mul", "aten::div", "aten::floor_divide",
+     "aten::remainder", "aten::neg", "aten::clamp", "aten::maximum", "aten::minimum"}
+)  # fmt: skip
+_DEEPEST_SIZE = 50
 _ROWS: dict[str, list[Rewrite]] = {}
 for _row in REWRITES:
     _ROWS.setdefault(_row.operator, []).append(_row)
@@ -89,9 +94,22 @@ def _rewrite(graph: Any, node: Any, is_real: bool) -> bool:
         _replace(node, [_rename(graph, node, RENAMES[kind])])
         return True
     for row in _ROWS.get(kind, ()):
-        if (is_real or not row.real) and _matches(row, node):
+        if (is_real or not row.real) and _matches(row, node) and not _is_size(node):
             _replace(node, [_insert(graph, node, row, body) for body in row.bodies])
             return True
+    return False
+
+
+def _is_size(node: Any) -> bool:
+    """Whether the first argument is computed from sizes: a tensor in a trace, and an integer all the same."""
+    value = next(iter(node.inputs()))
+    for _ in range(_DEEPEST_SIZE):
+        producer = value.node()
+        if producer.kind() in ("prim::NumToTensor", "aten::size"):
+            return True
+        if producer.kind() not in _ARITHMETIC:
+            return False
+        value = next(iter(producer.inputs()))
     return False
 
 

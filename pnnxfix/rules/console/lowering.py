@@ -173,6 +173,7 @@ class UnknownShape(ConsoleRule):
         r"dynamic dims? in .* chain is not supported",
         r"(?P<kind>transpose) rank is unknown",
         r"reshape: target rank is unknown",
+        r"(?P<kind>\w+)\b.*: unsupported dimension reference",
         r"reshape .*: (?:un)?flatten .*",
         r"reshape: .*exceeds ncnn integer range",
         r"(?P<kind>\w+?)(?: with)? unknown (?:input rank|channel size) is not supported yet",

@@ -10,11 +10,12 @@ was tried on wheels from 20240102 on (BinaryOp ids up to 11, UnaryOp ids up to 1
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
 from pnnxfix.codecs.number import spell_for_ncnn
+from pnnxfix.graph.graph import Operator
 from pnnxfix.rules.base import Layer
 from pnnxfix.rules.lowering.views import (
     MAX_RANK,
@@ -35,6 +36,9 @@ UNARY = {"abs": 0, "neg": 1, "floor": 2, "ceil": 3, "square": 4, "sqrt": 5, "rsq
          "log10": 17, "round": 18, "trunc": 19}  # fmt: skip
 REDUCTION = {"sum": 0, "asum": 1, "sumsq": 2, "mean": 3, "max": 4, "min": 5, "prod": 6, "l1": 7, "l2": 8,
              "logsum": 9, "logsumexp": 10}  # fmt: skip
+_NO_BATCH = 233
+# Before 20260526 they take a blob of four axes for one of three, and leave out most of it.
+_PLANAR = frozenset({"Threshold", "Erf"})
 _SWAPPED = {"sub": "rsub", "div": "rdiv", "pow": "rpow", "atan2": "ratan2"}
 
 
@@ -61,6 +65,7 @@ class Value:
     shape: Shape
     blob: Shape | None
     dtype: str = "f32"
+    members: int | None = None
 
     @property
     def rank(self) -> int:
@@ -111,7 +116,7 @@ class Builder:
     `constants` are the numbers of MemoryData layers, by the layer's index; `result_shapes` the
     shapes of the results of the operator in hand, as the files say them (None: 0-dim, or not said),
     `result_types` their dtypes (None: not said), `argument_makers` the types of the operators that
-    make its tensors.
+    make its tensors, `own` the layer that pnnx made of it.
     """
 
     def __init__(self) -> None:
@@ -120,6 +125,7 @@ class Builder:
         self.result_shapes: list[Shape | None] = []
         self.result_types: list[str | None] = []
         self.argument_makers: set[str] = set()
+        self.own: Operator | None = None
         self._reshaped: dict[str, tuple[str, Shape | None]] = {}
 
     # views: torch's side of a tensor, no layer
@@ -129,7 +135,7 @@ class Builder:
         shape = tuple(shape)
         if prod(shape) != value.size:
             raise NotExpressible(f"{value.size} elements cannot be seen as {shape}")
-        return Value(self, value.name, shape, value.blob)
+        return Value(self, value.name, shape, value.blob, value.dtype, value.members)
 
     def unsqueeze(self, value: Value, axis: int) -> Value:
         axis = axis if axis >= 0 else axis + value.rank + 1
@@ -155,11 +161,23 @@ class Builder:
         original = self._reshaped.get(value.name, (value.name, value.blob))[1]
         if original == blob:
             return Value(self, name, value.shape, blob)
-        keys = {1: ("0",), 2: ("1", "0"), 3: ("2", "1", "0"), 4: ("2", "11", "1", "0")}[len(blob)]
-        words = tuple(f"{key}={size}" for key, size in sorted(zip(keys, blob, strict=True)))
+        words = _sizes(blob)
+        if value.members is not None:
+            words = tuple(sorted((*words, f"12={value.members}", f"13={_NO_BATCH}")))
         result = self._add("Reshape", (name,), words, value.shape, blob)
-        self._reshaped[result.name] = (name, original)
+        if value.members is None:
+            self._reshaped[result.name] = (name, original)
         return result
+
+    def as_members(self, value: Value, axis: int) -> Value:
+        """The value in a blob that holds the members of a torch axis one by one, as 20261020 has them."""
+        value = self.certain(value)
+        if value.rank <= MAX_RANK:
+            words = _sizes(value.shape)
+        else:
+            words = (f'6="{",".join(map(str, reversed(value.shape)))}"',)
+        words = tuple(sorted((*words, f"12={_NO_BATCH}", f"13={axis}")))
+        return self._add("Reshape", (value.name,), words, value.shape, ())
 
     def certain(self, value: Value) -> Value:
         """The value in a blob whose sizes are certain."""
@@ -197,6 +215,28 @@ class Builder:
             kind, tuple(value.name for value in inputs), tuple(parameters), tuple(shape), tuple(blob)
         )
 
+    def own_type(self) -> str:
+        """The type of the layer that pnnx made of the operator in hand."""
+        return "" if self.own is None else self.own.type
+
+    def own_layer(
+        self,
+        value: Value,
+        shape: Sequence[int],
+        blob: Sequence[int],
+        changed: Mapping[str, str] | None = None,
+    ) -> Value:
+        """The layer that pnnx made of the operator in hand, with its parameters and its weights.
+
+        `changed` are parameters with another value, where the layer has them.
+        """
+        assert self.own is not None
+        words = []
+        for word in self.own.rest:
+            key, _, text = word.partition("=")
+            words.append(f"{key}={(changed or {}).get(key, text)}")
+        return self.layer(self.own.type, (value,), words, shape, blob)
+
     def _add(
         self, kind: str, inputs: tuple[str, ...], parameters: tuple[str, ...], shape: Shape, blob: Shape
     ) -> Value:
@@ -209,9 +249,7 @@ class Builder:
         if len(numbers) != prod(shape) or 0 in shape:
             raise NotExpressible(f"a constant of shape {shape} has no blob")
         blob = squeeze_to_rank(shape) or (prod(shape),)
-        keys = {1: ("0",), 2: ("1", "0"), 3: ("2", "1", "0"), 4: ("2", "11", "1", "0")}[len(blob or (1,))]
-        words = sorted(zip(keys, blob or (1,), strict=True))
-        result = self._add("MemoryData", (), tuple(f"{k}={v}" for k, v in words), shape, blob or (1,))
+        result = self._add("MemoryData", (), _sizes(blob or (1,)), shape, blob or (1,))
         self.constants[len(self.layers) - 1] = tuple(numbers)
         return result
 
@@ -220,6 +258,10 @@ class Builder:
     def elementwise(self, kind: str, value: Value, parameters: Sequence[str] = ()) -> Value:
         """A layer that maps each element by itself (Clip, Sigmoid, ...)."""
         value = self.certain(value)
+        assert value.blob is not None
+        if kind in _PLANAR and len(value.blob) == MAX_RANK:
+            channels, depth, height, width = value.blob
+            value = self.as_blob(value, (channels, depth * height, width))
         assert value.blob is not None
         return self.layer(kind, (value,), parameters, value.shape, value.blob)
 
@@ -324,6 +366,9 @@ class Builder:
 
     def softmax(self, value: Value, axis: int) -> Value:
         shaped, at = self.along(value, axis)
+        assert shaped.blob is not None
+        if len(shaped.blob) == MAX_RANK:  # 20240102 and 20240820 give back their input
+            shaped, at = self.as_blob(value, around(value.shape, value.axis(axis))), 1
         assert shaped.blob is not None
         return self.layer("Softmax", (shaped,), (f"0={at}", "1=1"), value.shape, shaped.blob)
 
@@ -464,3 +509,9 @@ def _fit(padded: Shape, shape: Shape, blob: Shape) -> Shape | None:
 def _reduced(blob: Shape, at: int, shape: Shape, wanted: set[int]) -> bool:
     """Whether axis `at` of a blob that has torch's axes, the first left out or not, is reduced."""
     return at + len(shape) - len(blob) in wanted
+
+
+def _sizes(blob: Shape) -> tuple[str, ...]:
+    """The parameters that give a blob's sizes in Reshape and MemoryData: 0 w, 1 h, 11 d, 2 c."""
+    keys = {1: ("0",), 2: ("1", "0"), 3: ("2", "1", "0"), 4: ("2", "11", "1", "0")}[len(blob)]
+    return tuple(f"{key}={size}" for key, size in sorted(zip(keys, blob, strict=True)))

@@ -95,7 +95,7 @@ def pdist(b: Builder, x: Value, p: float) -> Value:
     """torch.pdist: the distances of all rows, without those that are the same."""
     rows = x.shape[0]
     table = cdist(b, x, x, p)
-    parts = [b.view(b.slice(b.select(table, 0, at), 0, at + 1, rows), (rows - 1 - at,)) for at in range(rows - 1)]
+    parts = [b.slice(b.select(table, 0, at), 0, at + 1, rows) for at in range(rows - 1)]
     if not parts:
         raise NotExpressible("a result of no elements")
     return b.concat(parts, 0)

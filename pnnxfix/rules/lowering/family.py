@@ -25,8 +25,8 @@ class Family(OperatorRule):
     Signatures of converted types (`torch.gt`) use pnnx's own argument names. Their Python is
     right, and only `.ncnn.param` is repaired. The type `Expression` asks for the text of an
     Expression and its inputs, `Stored` for a constant: a number, a list or a `StoredTensor`,
-    `Indexes` for a list of such or None, `Shape` for a tensor that counts by its shape only, which
-    the result's own shape says. A default `?` allows an argument that is computed.
+    `Indexes` for a list of such or None, `Ignored` for what says nothing beyond the shape of the
+    result (None is given). A default `?` allows an argument that is computed.
     """
 
     operators: ClassVar[dict[str, Lower]] = {}

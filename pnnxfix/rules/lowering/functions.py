@@ -1,7 +1,8 @@
 """Functions of one or two tensors that ncnn's layers of 20240102 do not have by themselves.
 
-Each is right to about 1e-6 over torch's whole domain, as far as torch's own result is finite; at
-poles and beyond, ncnn's fast exp, log and division give other numbers than inf or nan.
+Each is right to about 1e-5 over torch's whole domain, as far as torch's own result is finite; at
+poles and beyond, ncnn's fast exp, log and division give other numbers than inf or nan. A divisor
+above 8.5e37 counts as infinite, since ncnn on x86 multiplies by its reciprocal.
 """
 
 from __future__ import annotations
@@ -143,6 +144,31 @@ def _multiply(b: Builder, x: Value, times: int) -> Value:
 def divide(b: Builder, x: Value, y: Value | float) -> tuple[Value, Value]:
     """floor(x / y), and x - y floor(x / y), which has the sign of y as torch.remainder.
 
+    As torch does it: the remainder of the sizes with the sign of x, and y added where its sign is
+    another; a tiny x below 0 gives y itself.
+    """
+    turn = sign(b, x)
+    size = b.unary("abs", y) if isinstance(y, Value) else abs(y)
+    quotient, rest = _divide_sizes(b, b.unary("abs", x), size)
+    rest = rest * turn
+    if isinstance(y, Value):
+        side = sign(b, y)
+        turned = b.above(-(rest * side), 0.0)
+        return quotient * turn * side - turned, rest + turned * y
+    turned = b.above(-rest if y > 0 else rest, 0.0)
+    quotient = quotient * turn
+    return (quotient if y > 0 else -quotient) - turned, rest + turned * y
+
+
+def fmod(b: Builder, x: Value, y: Value | float) -> Value:
+    """The remainder with the sign of x."""
+    size = b.unary("abs", y) if isinstance(y, Value) else abs(y)
+    return _divide_sizes(b, b.unary("abs", x), size)[1] * sign(b, x)
+
+
+def _divide_sizes(b: Builder, x: Value, y: Value | float) -> tuple[Value, Value]:
+    """Quotient and remainder of numbers that are not below zero.
+
     ncnn's fast quotient may lie just beside a whole number, so that both are corrected by the
     remainder. That is exact for quotients up to 4096: y is cut into two parts of 12 bits each,
     whose products with the quotient need no rounding.
@@ -151,29 +177,13 @@ def divide(b: Builder, x: Value, y: Value | float) -> tuple[Value, Value]:
         y = to_float32(y)
         if y == 0 or not math.isfinite(y):
             raise NotExpressible(f"a division by {y}")
-        if y > 0:
-            return _divide_by_positive(b, x, y)
-        quotient, rest = _divide_by_positive(b, -x, -y)
-        return quotient, -rest
-    turn = sign(b, y)
-    quotient, rest = _divide_by_positive(b, x * turn, b.unary("abs", y))
-    return quotient, rest * turn
-
-
-def fmod(b: Builder, x: Value, y: Value | float) -> Value:
-    """The remainder with the sign of x."""
-    size = b.unary("abs", y) if isinstance(y, Value) else abs(y)
-    return divide(b, b.unary("abs", x), size)[1] * sign(b, x)
-
-
-def _divide_by_positive(b: Builder, x: Value, y: Value | float) -> tuple[Value, Value]:
     quotient = b.unary("floor", x / y)
     high, low = _cut(y)
     rest = x - quotient * high
     if isinstance(low, Value) or low:
         rest = rest - quotient * low
-    high_enough = is_at_least(b, rest, y) if not isinstance(y, Value) else 1.0 - b.above(y - rest, 0.0)
-    step = high_enough - b.above(-rest, 0.0)
+    enough = is_at_least(b, rest, y) if not isinstance(y, Value) else 1.0 - b.above(y - rest, 0.0)
+    step = enough - b.above(-rest, 0.0)
     return quotient + step, rest - step * y
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
+from pnnxfix.rules.lowering.builder import Builder, Value
 from pnnxfix.rules.lowering.statistics import normalise, reduce
 
 _FLOAT_EPS = 2.0**-23
@@ -21,22 +21,21 @@ def _per_channel(b: Builder, x: Value, value: Value | None) -> Value | None:
     return None if value is None else b.view(value, (1, value.size, *(1,) * (x.rank - 2)))
 
 
-def batch_norm(
-    b: Builder,
-    x: Value,
-    mean: Value | None,
-    var: Value | None,
-    weight: Value | None,
-    bias: Value | None,
-    eps: float,
-) -> Value:
-    """F.batch_norm in eval: with the given mean and variance."""
-    if mean is None or var is None:
-        raise NotExpressible("a batch norm of the statistics of the batch", "convert the model in eval mode")
-    factor = b.unary("sqrt", var + eps)
-    factor = b.binary("rdiv", factor, 1.0) if weight is None else weight / factor
-    shift = -(mean * factor) if bias is None else bias - mean * factor
-    return scale(x, _per_channel(b, x, factor), _per_channel(b, x, shift))
+def batch_statistics_norm(
+    b: Builder, x: Value, weight: Value | None, bias: Value | None, eps: float
+) -> tuple[Value, Value, Value]:
+    """A batch norm in training mode: of (n, c, ...) with the statistics of each channel over all else.
+
+    Gives the result, the mean and 1 / sqrt(var + eps).
+    """
+    axes = [axis for axis in range(x.rank) if axis != 1]
+    mean = reduce(b, "mean", x, axes, True)
+    distance = x - mean
+    var = reduce(b, "mean", b.unary("square", distance), axes, True)
+    inverse = b.binary("rdiv", b.unary("sqrt", var + eps), 1.0)
+    found = scale(distance * inverse, _per_channel(b, x, weight), _per_channel(b, x, bias))
+    channels = (x.shape[1],)
+    return found, b.view(mean, channels), b.view(inverse, channels)
 
 
 def group_norm(
@@ -47,9 +46,7 @@ def group_norm(
     return scale(normalise(b, x, inner, eps), _per_channel(b, x, weight), _per_channel(b, x, bias))
 
 
-def instance_norm(
-    b: Builder, x: Value, weight: Value | None, bias: Value | None, eps: float
-) -> Value:
+def instance_norm(b: Builder, x: Value, weight: Value | None, bias: Value | None, eps: float) -> Value:
     """F.instance_norm with the statistics of each channel."""
     inner = prod(x.shape[2:])
     return scale(normalise(b, x, inner, eps), _per_channel(b, x, weight), _per_channel(b, x, bias))

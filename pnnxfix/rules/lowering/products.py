@@ -93,8 +93,8 @@ def cross(b: Builder, x: Value, y: Value, axis: int) -> Value:
     x, y = b.expand(x, shape), b.expand(y, shape)
     axis = x.axis(axis)
     ours, theirs = ([b.slice(value, axis, at, at + 1) for at in range(3)] for value in (x, y))
-    parts = [ours[(at + 1) % 3] * theirs[(at + 2) % 3] - ours[(at + 2) % 3] * theirs[(at + 1) % 3] for at in range(3)]
-    return b.concat(parts, axis)
+    pairs = ((1, 2), (2, 0), (0, 1))
+    return b.concat([ours[one] * theirs[two] - ours[two] * theirs[one] for one, two in pairs], axis)
 
 
 def einsum(b: Builder, equation: str, tensors: Sequence[Value]) -> Value:
@@ -104,7 +104,8 @@ def einsum(b: Builder, equation: str, tensors: Sequence[Value]) -> Value:
     if not arrow:
         result = "".join(sorted(letter for letter in set(left) if left.count(letter) == 1 and letter != ","))
     fits = len(terms) == len(tensors) and all(
-        term.isalpha() and len(set(term)) == len(term) == x.rank for term, x in zip(terms, tensors, strict=True)
+        term.isalpha() and len(set(term)) == len(term) == x.rank
+        for term, x in zip(terms, tensors, strict=True)
     )
     if not fits or not set(result) <= set(left):
         raise NotExpressible(f"the equation `{equation[:60]}`", "write it with matmul in the PyTorch model")
@@ -117,7 +118,7 @@ def einsum(b: Builder, equation: str, tensors: Sequence[Value]) -> Value:
 
 
 def _contract(b: Builder, x: Value, ours: str, y: Value, theirs: str, wanted: str) -> tuple[Value, str]:
-    """Two operands of an einsum, with the letters that stay: (batch, rows, inner) @ (batch, inner, columns)."""
+    """Two operands of an einsum, as (batch, rows, inner) @ (batch, inner, columns), and its letters."""
     x, ours = _sum_out(b, x, ours, wanted + theirs)
     y, theirs = _sum_out(b, y, theirs, wanted + ours)
     both = [letter for letter in ours if letter in theirs]

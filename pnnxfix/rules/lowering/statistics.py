@@ -43,13 +43,13 @@ def without_axes(b: Builder, x: Value, axes: Axes, keepdim: bool) -> Value:
     return b.view(x, [size for at, size in enumerate(x.shape) if at not in gone])
 
 
-def variance(
-    b: Builder, x: Value, axes: Axes, correction: float, keepdim: bool
-) -> tuple[Value, Value]:
+def variance(b: Builder, x: Value, axes: Axes, correction: float, keepdim: bool) -> tuple[Value, Value]:
     """torch.var and the mean, two passes as torch does it."""
     rest = count(x, axes) - correction
     if rest <= 0:
-        raise NotExpressible(f"the variance of {count(x, axes)} numbers with correction {correction} is nan or inf")
+        raise NotExpressible(
+            f"the variance of {count(x, axes)} numbers with correction {correction} is nan or inf"
+        )
     mean = reduce(b, "mean", x, axes, True)
     squares = reduce(b, "sumsq", x - mean, axes, keepdim)
     return squares * (1 / rest), without_axes(b, mean, axes, keepdim)
@@ -127,3 +127,14 @@ def without_nan(b: Builder, x: Value) -> tuple[Value, Value]:
     """x with 0 for nan, and a mask that is 0 there; Clip gives some number for nan."""
     mask = is_number(b, x)
     return b.clip(x, -FLT_MAX, FLT_MAX) * mask, mask
+
+
+def covariance(b: Builder, x: Value, correction: float) -> Value:
+    """torch.cov of variables in rows; of one variable it has no axes."""
+    rows = b.view(x, (1, x.size)) if x.rank < 2 else x
+    count, size = rows.shape
+    if size <= correction:
+        raise NotExpressible(f"the covariance of {size} observations with correction {correction} is no number")
+    distance = rows - reduce(b, "mean", rows, 1, True)
+    product = b.matmul(distance, b.permute(distance, (1, 0))) * (1 / (size - correction))
+    return b.view(product, () if count == 1 else (count, count))

@@ -51,7 +51,7 @@ def _linspace(b: Builder, start: float, end: float, steps: int, *_: object) -> V
     return b.constant(numbers if steps > 1 else [start], shape)
 
 
-def _arange(b: Builder, start: float, end: object, step: float) -> Value:
+def _arange(b: Builder, start: float, _end: object, step: float, _dtype: object) -> Value:
     shape = _shape(b)
     return b.constant([start + step * at for at in range(shape[0])], shape)
 
@@ -81,38 +81,43 @@ class Creation(Family):
     operators = {  # noqa: RUF012 a table, never changed
         **dict.fromkeys(
             (
-                "aten::zero(Shape self) -> Tensor",
-                "aten::zeros_like(Shape self) -> Tensor",
-                "aten::new_zeros(Shape self) -> Tensor",
-                "aten::zeros(Shape size) -> Tensor",
-                "torch.zeros_like(Shape input) -> Tensor",
-                "torch.zeros(Shape size) -> Tensor",
-                "Tensor.new_zeros(Shape input) -> Tensor",
+                "aten::zero(Ignored self) -> Tensor",
+                "aten::zeros_like(Ignored self) -> Tensor",
+                "aten::new_zeros(Ignored self) -> Tensor",
+                "aten::zeros(Ignored size) -> Tensor",
+                "torch.zeros_like(Ignored input, Ignored dtype) -> Tensor",
+                "torch.zeros(Ignored size, Ignored dtype) -> Tensor",
+                "Tensor.new_zeros(Ignored input, Ignored size, Ignored dtype) -> Tensor",
             ),
             lambda b, *_: _filled(b, 0.0),
         ),
         **dict.fromkeys(
             (
-                "aten::ones_like(Shape self) -> Tensor",
-                "aten::new_ones(Shape self) -> Tensor",
-                "aten::ones(Shape size) -> Tensor",
-                "torch.ones_like(Shape input) -> Tensor",
-                "torch.ones(Shape size) -> Tensor",
-                "Tensor.new_ones(Shape input) -> Tensor",
+                "aten::ones_like(Ignored self) -> Tensor",
+                "aten::new_ones(Ignored self) -> Tensor",
+                "aten::ones(Ignored size) -> Tensor",
+                "torch.ones_like(Ignored input, Ignored dtype) -> Tensor",
+                "torch.ones(Ignored size, Ignored dtype) -> Tensor",
+                "Tensor.new_ones(Ignored input, Ignored size, Ignored dtype) -> Tensor",
             ),
             lambda b, *_: _filled(b, 1.0),
         ),
-        "aten::fill(Shape self, Tensor value) -> Tensor": lambda b, _, value: _filled(b, value),
-        "aten::full(Shape size, Scalar fill_value) -> Tensor": lambda b, _, value: _filled(b, value),
-        "aten::full_like(Shape self, Scalar fill_value) -> Tensor": lambda b, _, value: _filled(b, value),
-        "aten::new_full(Shape self, Shape size, Scalar fill_value) -> Tensor": lambda b, _s, _, value: (
+        **dict.fromkeys(
+            (
+                "aten::fill(Ignored self, Tensor value) -> Tensor",
+                "aten::full(Ignored size, Tensor fill_value) -> Tensor",
+                "aten::full_like(Ignored self, Tensor fill_value) -> Tensor",
+                "torch.full(Ignored size, Tensor fill_value, Ignored dtype) -> Tensor",
+                "torch.full_like(Ignored input, Tensor fill_value, Ignored dtype) -> Tensor",
+                "Tensor.fill(Ignored input, Tensor value) -> Tensor",
+            ),
+            lambda b, _, value, *_rest: _filled(b, value),
+        ),
+        "aten::new_full(Ignored self, Ignored size, Tensor fill_value) -> Tensor": lambda b, _x, _s, value: (
             _filled(b, value)
         ),
-        "torch.full(Shape size, Scalar fill_value) -> Tensor": lambda b, _, value: _filled(b, value),
-        "torch.full_like(Shape input, Scalar fill_value) -> Tensor": lambda b, _, value: _filled(b, value),
-        "Tensor.fill(Shape input, Tensor value) -> Tensor": lambda b, _, value: _filled(b, value),
-        "aten::eye(Shape n) -> Tensor": _eye,
+        "aten::eye(Ignored n) -> Tensor": _eye,
         "aten::linspace(Scalar start, Scalar end, int steps) -> Tensor": _linspace,
-        "torch.arange(Scalar start=0, Shape end, Scalar step=1) -> Tensor": _arange,
+        "torch.arange(Scalar start=0, Ignored end, Scalar step=1, Ignored dtype) -> Tensor": _arange,
     }
     cases = (Case("x.clone().zero_() + x * 2", id="zero", x="f32[3,4]"),)

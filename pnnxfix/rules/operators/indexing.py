@@ -127,13 +127,15 @@ def index_places(shape: Sequence[int], indexes: Sequence[object]) -> tuple[list[
     return [o + base + i for o in offsets(before) for base in bases for i in offsets(after)], result
 
 
-def expand_masks(indexes: Sequence[StoredTensor | None]) -> list[StoredTensor | None]:
+def expand_masks(shape: Sequence[int], indexes: Sequence[StoredTensor | None]) -> list[StoredTensor | None]:
     """Masks as the indexes of what is true in them, one for each axis of the mask."""
     found: list[StoredTensor | None] = []
     for index in indexes:
         if index is None or index.dtype != "bool":
             found.append(index)
             continue
+        if index.shape != tuple(shape[len(found) : len(found) + len(index.shape)]):
+            raise NotExpressible(f"a mask of shape {index.shape} for a tensor of {tuple(shape)}")
         places = [
             place for place, number in zip(coordinates(index.shape), index.numbers, strict=True) if number
         ]
@@ -145,7 +147,7 @@ def expand_masks(indexes: Sequence[StoredTensor | None]) -> list[StoredTensor | 
 
 
 def _index(b: Builder, x: Value, indexes: Sequence[StoredTensor | None]) -> Value:
-    places, shape = index_places(x.shape, expand_masks(indexes))
+    places, shape = index_places(x.shape, expand_masks(x.shape, indexes))
     return rearrange(b, x, places, shape)
 
 

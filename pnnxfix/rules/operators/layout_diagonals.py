@@ -130,7 +130,8 @@ class LayoutDiagonals(Family):
     gives 0 as in torch.
 
     Limits: 1,048,576 elements at most. A strided view is repaired only within the tensor itself, and
-    for a tensor whose elements lie in the order of its axes.
+    for an input of the network, whose elements lie in the order of its axes. `torch.as_strided` is
+    refused where pnnx has lost its storage offset, as 20261020 does.
 
     Example:
         aten::trace   pnnx_0    1 1 in0 out0       of a 4 x 4 matrix
@@ -160,8 +161,7 @@ class LayoutDiagonals(Family):
         " -> Tensor": _as_strided,
         "aten::as_strided_copy(Tensor self, int[] size, int[] stride, int storage_offset=None)"
         " -> Tensor": _as_strided,
-        "torch.as_strided(Tensor input, int[] size, int[] stride, int storage_offset=None)"
-        " -> Tensor": _as_strided,
+        "torch.as_strided(Tensor input, int[] size, int[] stride, int storage_offset) -> Tensor": _as_strided,
         "aten::block_diag(Tensor[] tensors) -> Tensor": _block_diag,
     }
     cases = (

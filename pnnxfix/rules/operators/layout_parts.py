@@ -140,7 +140,10 @@ class LayoutParts(Family):
         "aten::unbind_copy(Tensor self, int dim=0) -> Tensor[]": _unbind,
         "torch.chunk(Tensor input, int chunks, int dim) -> Tensor[]": _chunk,
         "torch.split(Tensor input, Stored split_size_or_sections, int dim) -> Tensor[]": _split,
-        "torch.tensor_split(Tensor input, Stored indices, int dim) -> Tensor[]": _tensor_split,
+        "torch.tensor_split(Tensor input, Stored sections=None, Stored indices=None, int dim=0)"
+        " -> Tensor[]": lambda b, x, sections, indices, dim: _tensor_split(
+            b, x, indices if sections is None else sections, dim
+        ),
         "torch.unbind(Tensor input, int dim) -> Tensor[]": _unbind,
         "aten::cat(Tensor[] tensors, int dim=0) -> Tensor": _cat,
         "aten::concat(Tensor[] tensors, int dim=0) -> Tensor": _cat,

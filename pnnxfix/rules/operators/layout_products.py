@@ -54,14 +54,6 @@ def _combinations(b: Builder, x: Value, r: int, with_replacement: bool) -> Value
     return b.view(take(b, x, 0, indexes), (len(indexes) // r, r))
 
 
-def _kron(b: Builder, x: Value, y: Value) -> Value:
-    rank = max(x.rank, y.rank)
-    one, two = ((1,) * (rank - value.rank) + value.shape for value in (x, y))
-    left = b.view(x, [size for part in one for size in (part, 1)])
-    right = b.view(y, [size for part in two for size in (1, part)])
-    return b.view(left * right, [a * c for a, c in zip(one, two, strict=True)])
-
-
 def _powers(b: Builder, x: Value, count: int) -> list[Value]:
     """Powers 0 to count - 1, by products as torch has them."""
     if not 1 <= count <= 64:
@@ -75,19 +67,6 @@ def _powers(b: Builder, x: Value, count: int) -> list[Value]:
 def _vander(b: Builder, x: Value, count: int | None, increasing: bool) -> Value:
     powers = _powers(b, x, x.shape[-1] if count is None else count)
     return b.concat([b.unsqueeze(power, -1) for power in (powers if increasing else powers[::-1])], x.rank)
-
-
-def _cross(b: Builder, x: Value, y: Value, dim: int | None) -> Value:
-    """The product of vectors of three; without `dim` along the first axis of that size."""
-    rank = max(x.rank, y.rank)
-    x, y = (b.view(value, (1,) * (rank - value.rank) + value.shape) for value in (x, y))
-    if dim is None:
-        dim = next((axis for axis in range(rank) if x.shape[axis] == 3), 0)
-    if x.shape[x.axis(dim)] != 3 or y.shape[y.axis(dim)] != 3:
-        raise NotExpressible("a cross product of vectors that have not three numbers")
-    ahead, behind = (1, 2, 0), (2, 0, 1)
-    first = take(b, x, dim, ahead) * take(b, y, dim, behind)
-    return first - take(b, x, dim, behind) * take(b, y, dim, ahead)
 
 
 def _difference(b: Builder, x: Value, axis: int) -> Value:
@@ -121,8 +100,8 @@ class LayoutProducts(Family):
     """Every element combined with others of its tensor, or of another one.
 
     What it finds: `aten::meshgrid`, `aten::broadcast_tensors`, `aten::cartesian_prod`,
-    `aten::combinations`, `aten::kron`, `torch.cross`, `aten::diff`, `aten::linalg_vander` and their
-    like, with the lists that they take or give.
+    `aten::combinations`, `aten::diff`, `aten::linalg_vander` and their like, with the lists that they
+    take or give.
 
     Why it breaks: ncnn has no such layer and no lists, and refuses to load the graph.
 
@@ -135,7 +114,7 @@ class LayoutProducts(Family):
         aten::diff   pnnx_4    5 1 in0 2 3 1 1 out0
         Split, two Crop layers and BinaryOp 0=1
 
-    Source: ATen native_functions.yaml; torch's documentation of kron and cross; ncnn binaryop.cpp.
+    Source: ATen native_functions.yaml; ncnn binaryop.cpp, tile.cpp, concat.cpp.
     """
 
     code = "PNX144"
@@ -145,12 +124,8 @@ class LayoutProducts(Family):
         "aten::meshgrid(Tensor[] tensors, str indexing=ij) -> Tensor[]": _meshgrid,
         "aten::cartesian_prod(Tensor[] tensors) -> Tensor": _cartesian_prod,
         "aten::combinations(Tensor self, int r=2, bool with_replacement=False) -> Tensor": _combinations,
-        "aten::kron(Tensor self, Tensor other) -> Tensor": _kron,
         "aten::linalg_vander(Tensor x, int N=None) -> Tensor": lambda b, x, n: _vander(b, x, n, True),
         "aten::vander(Tensor x, int N=None, bool increasing=False) -> Tensor": _vander,
-        "aten::linalg_cross(Tensor self, Tensor other, int dim=-1) -> Tensor": _cross,
-        "aten::cross(Tensor self, Tensor other, int dim=None) -> Tensor": _cross,
-        "torch.cross(Tensor input, Tensor other, int dim=None) -> Tensor": _cross,
         "aten::diff(Tensor self, int n=1, int dim=-1, Tensor prepend=None, Tensor append=None)"
         " -> Tensor": _diff,
         "aten::_chunk_cat(Tensor[] tensors, int dim, int num_chunks) -> Tensor": _chunk_cat,

@@ -122,8 +122,7 @@ class Products(Family):
         " -> Tensor": _add_product(matmul),
         "torch.baddbmm(Tensor input, Tensor batch1, Tensor batch2, Scalar beta=1, Scalar alpha=1)"
         " -> Tensor": _add_product(matmul),
-        "aten::tensordot(Tensor self, Tensor other, int[] dims_self, int[] dims_other)"
-        " -> Tensor": tensordot,
+        "aten::tensordot(Tensor self, Tensor other, int[] dims_self, int[] dims_other) -> Tensor": tensordot,
         "aten::linalg_multi_dot(Tensor[] tensors) -> Tensor": _multi_dot,
         "aten::chain_matmul(Tensor[] matrices) -> Tensor": _multi_dot,
         "aten::linalg_matrix_power(Tensor self, int n) -> Tensor": power,
@@ -135,13 +134,18 @@ class Products(Family):
         "aten::linalg_cross(Tensor self, Tensor other, int dim=-1) -> Tensor": _cross,
         "F.linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor": linear,
         "aten::linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor": linear,
-        "aten::bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None)"
-        " -> Tensor": bilinear,
+        "aten::bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None) -> Tensor": bilinear,
         "F.bilinear(Tensor input1, Tensor input2, Tensor weight, Tensor? bias=None) -> Tensor": bilinear,
     }
     cases = (
         Case("torch.mv(x, y)", id="mv", x="f32[4,6]", y="f32[6]"),
-        Case("torch.addbmm(x, y, z, beta=0.5, alpha=2)", id="addbmm", x="f32[4,5]", y="f32[3,4,6]", z="f32[3,6,5]"),
+        Case(
+            "torch.addbmm(x, y, z, beta=0.5, alpha=2)",
+            id="addbmm",
+            x="f32[4,5]",
+            y="f32[3,4,6]",
+            z="f32[3,6,5]",
+        ),
         Case("torch.tensordot(x, y, dims=([0, 2], [1, 0]))", id="tensordot", x="f32[3,4,5]", y="f32[5,3,2]"),
         Refused("torch.linalg.matrix_power(x, -1)", id="inverse", because="inverse", x="f32[4,4]"),
     )

@@ -10,6 +10,7 @@ from pnnxfix.rules.lowering.compare import truth
 from pnnxfix.rules.lowering.family import Family, Lower
 from pnnxfix.rules.lowering.statistics import (
     Axes,
+    covariance,
     log_softmax,
     log_sum_exp,
     reduce,
@@ -123,6 +124,12 @@ def _nanmean(b: Builder, x: Value, dim: Axes, keepdim: bool, dtype: int | None) 
     return reduce(b, "sum", numbers, dim, keepdim) / reduce(b, "sum", mask, dim, keepdim)
 
 
+def _cov(b: Builder, x: Value, correction: float, fweights: object, aweights: object) -> Value:
+    if fweights is not None or aweights is not None:
+        raise NotExpressible("a covariance with weights")
+    return covariance(b, x, correction)
+
+
 def _sum_to_size(b: Builder, x: Value, size: Sequence[int]) -> Value:
     padded = (1,) * (x.rank - len(size)) + tuple(size)
     axes = [at for at, (have, want) in enumerate(zip(x.shape, padded, strict=True)) if have != want]
@@ -153,7 +160,8 @@ def _cumulative_trapezoid(b: Builder, y: Value, x: Value | float, dim: int) -> V
 
 def _refuse(what: str) -> Lower:
     def lower(b: Builder, *arguments: object) -> Value:
-        raise NotExpressible(f"ncnn has no layer that {what}", "compute it in your program from the blob before")
+        help_text = "compute it in your program from the blob before"
+        raise NotExpressible(f"ncnn has no layer that {what}", help_text)
 
     return lower
 
@@ -207,6 +215,8 @@ class Reductions(Family):
             reduce(b, "min", x, dim, keep),
             reduce(b, "max", x, dim, keep),
         ),
+        "aten::cov(Tensor self, int correction=1, Tensor? fweights=None, Tensor? aweights=None)"
+        " -> Tensor": _cov,
         "aten::logsumexp(Tensor self, int[] dim, bool keepdim=False) -> Tensor": log_sum_exp,
         "aten::logcumsumexp(Tensor self, int dim) -> Tensor": running_log_sum_exp,
         "aten::cummax(Tensor self, int dim) -> (Tensor, Tensor)": _running_extreme("max"),
@@ -230,9 +240,6 @@ class Reductions(Family):
         f"torch.logsumexp({_DIM}) -> Tensor": log_sum_exp,
         "F.softmax(Tensor input, int dim) -> Tensor": lambda b, x, dim: b.softmax(x, dim),
         "F.log_softmax(Tensor input, int dim) -> Tensor": log_softmax,
-        "aten::_safe_softmax(Tensor self, int dim, int? dtype=None) -> Tensor": lambda b, x, dim, _: b.softmax(
-            x, dim
-        ),
         "torch.argmax(Tensor input, int? dim=None, bool keepdim=False) -> Tensor": _PLACES,
         "torch.argmin(Tensor input, int? dim=None, bool keepdim=False) -> Tensor": _PLACES,
         "aten::median(Tensor self, int? dim=None, bool keepdim=False) -> Tensor": _ORDER,

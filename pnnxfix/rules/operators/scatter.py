@@ -116,7 +116,7 @@ def _put(b: Builder, x: Value, index: object, source: Value, accumulate: bool) -
 def _index_put(
     b: Builder, x: Value, indexes: Sequence[StoredTensor | None], values: Value, accumulate: bool
 ) -> Value:
-    places, shape = index_places(x.shape, expand_masks(indexes))
+    places, shape = index_places(x.shape, expand_masks(x.shape, indexes))
     source = b.expand(values, shape)
     return _add(b, x, source, places, range(len(places))) if accumulate else _write(b, x, source, places)
 

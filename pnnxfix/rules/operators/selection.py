@@ -64,11 +64,6 @@ def _convert(b: Builder, x: Value, dtype: object) -> Value:
     return x
 
 
-def _aminmax(b: Builder, x: Value, dim: int | None, keepdim: bool) -> list[Value]:
-    axes = None if dim is None else (dim,)
-    return [b.reduce(name, x, axes, keepdim) for name in ("min", "max")]
-
-
 def _isreal(b: Builder, x: Value) -> Value:
     return b.expand(b.constant((1.0,), (1,) * max(x.rank, 1)), x.shape)
 
@@ -139,7 +134,11 @@ class Selection(Family):
         **_named(both, "torch.logical_and", "aten::logical_and", "aten::__and__", arguments=_TWO),
         **_named(either, "torch.logical_or", "aten::logical_or", "aten::__or__", arguments=_TWO),
         **_named(one_only, "torch.logical_xor", "aten::logical_xor", "aten::__xor__", arguments=_TWO),
-        **_named(lambda b, x: negate(truth(b, x)), "torch.logical_not", "aten::logical_not", arguments=_ONE),
+        **_named(_not, "torch.logical_not", "aten::logical_not", arguments=_ONE),
+        **_named(_on_bools(both), "torch.bitwise_and", "aten::bitwise_and", arguments=_TWO),
+        **_named(_on_bools(either), "torch.bitwise_or", "aten::bitwise_or", arguments=_TWO),
+        **_named(_on_bools(one_only), "torch.bitwise_xor", "aten::bitwise_xor", arguments=_TWO),
+        **_named(_on_bools(_not), "torch.bitwise_not", "aten::bitwise_not", arguments=_ONE),
         **_named(lambda b, x: negate(is_number(b, x)), "aten::isnan", "torch.isnan", arguments=_ONE),
         **_named(is_infinite, "aten::isinf", "torch.isinf", arguments=_ONE),
         **_named(is_finite, "aten::isfinite", "torch.isfinite", arguments=_ONE),
@@ -154,10 +153,8 @@ class Selection(Family):
         "aten::masked_fill(Tensor self, Tensor mask, Tensor value) -> Tensor": _masked_fill,
         **_named(_extreme("max"), "aten::fmax", "aten::maximum", "torch.maximum", arguments=_TWO),
         **_named(_extreme("min"), "aten::fmin", "aten::minimum", "torch.minimum", arguments=_TWO),
-        "aten::aminmax(Tensor self, *, int? dim=None, bool keepdim=False) -> (Tensor min, Tensor max)": (
-            _aminmax
-        ),
-        "Tensor.to(Tensor input, str dtype=unknown) -> Tensor": _convert,
+        "Tensor.to(Tensor input, str dtype=unknown, bool copy=False, str memory_format=None)"
+        " -> Tensor": lambda b, x, dtype, *_: _convert(b, x, dtype),
         "Tensor.type_as(Tensor input, Tensor other) -> Tensor": lambda b, x, _: _convert(b, x, None),
     }
     cases = (

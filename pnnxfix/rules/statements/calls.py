@@ -16,19 +16,22 @@ _ONE_INPUT = re.compile(r"nn\.(?:Linear|Embedding|PReLU|(?:Conv|ConvTranspose|Ba
 class LostSlices(StatementRule):
     """Whole axes that are lost from an index.
 
-    What it finds: `v_0[...,[0,1],None,[0,1]]` and `v_0[...,[0,1]]` whose list is not of the last axis.
+    What it finds: `v_0[[None, v_1]]`, `v_0[...,[0,1],None,[0,1]]`, and `v_0[...,[0,1]]` whose list
+    is not of the last axis.
 
-    Why it breaks: `...` reaches to the last axes, and None makes a new axis; the result has
+    Why it breaks: None makes a new axis and `...` reaches to the last axes; the result has
     another shape or other numbers.
 
-    Repair: `.pnnx.param` has the index with a None for each whole axis, which is `:` in Python.
+    Repair: `:` for each whole axis.
 
-    Limits: only with `.pnnx.param`.
+    Limits: an index that begins with `...` is repaired only with `.pnnx.param`, which has a None
+    for each whole axis.
 
     Example:
+        v_2 = v_0[[None, v_1]]             ->    v_2 = v_0[:,v_1]
         v_1 = v_0[...,[0,1],None,[0,1]]    ->    v_1 = v_0[:,[0,1],:,[0,1]]
 
-    Source: pnnx ir.cpp, make_index_expression.
+    Source: pnnx ir.cpp, make_index_expression and Tensor.index.
     """
 
     code = "PNX220"
@@ -38,6 +41,9 @@ class LostSlices(StatementRule):
         row, tree = statement.row, statement.tree
         if not isinstance(tree, ast.Subscript) or not isinstance(tree.value, ast.Name):
             return None
+        if isinstance(tree.slice, ast.List):
+            items = _read_index(ast.unparse(tree.slice))
+            return _spell_index(tree.value.id, items) if "None" in items else None
         if row is None or row.type != "Tensor.index" or len(row.inputs) != 1:
             return None
         items = _read_index(row.parameter("expr") or "")
@@ -47,10 +53,14 @@ class LostSlices(StatementRule):
         leading = next(at for at, item in enumerate(items) if item != "None")
         if len(items) == len(given.shape) and "None" not in items[leading:]:
             return None
-        return f"{tree.value.id}[{','.join(':' if item == 'None' else item for item in items)}]"
+        return _spell_index(tree.value.id, items)
 
     def describe(self, statement: Statement) -> str:
         return "the whole axes of this index were lost"
+
+
+def _spell_index(value: str, items: list[str]) -> str:
+    return f"{value}[{','.join(':' if item == 'None' else item for item in items)}]"
 
 
 def _read_index(expression: str) -> list[str]:

@@ -1,0 +1,258 @@
+"""Finds layers that contradict the operator of `.pnnx.param` that they were made from.
+
+pnnx names a layer after its operator (`amax_3` for a `torch.amax`) and keeps their order. Where as
+many layers have such a name as there are operators that get it, the k-th is the k-th.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf
+
+from pnnxfix.graph.batch_axis import NO_BATCH
+from pnnxfix.graph.graph import Graph, Operator
+from pnnxfix.graph.shapes import Annotations
+from pnnxfix.pipeline.constants import read_constant
+from pnnxfix.pipeline.loaded import LoadedConversion
+from pnnxfix.rules.base import Layer, Lowering
+
+MENDED = "_fix"
+_REDUCTIONS = {
+    "torch.sum": 0, "torch.mean": 3, "torch.max": 4, "torch.amax": 4, "torch.min": 5, "torch.amin": 5,
+    "torch.prod": 6, "torch.logsumexp": 10,
+}  # fmt: skip
+_ORDERS = {1.0: 7, 2.0: 8}
+_WORDS = {"None": 2.0, "fro": 2.0, "inf": inf, "-inf": -inf}
+_ATTENTION = "F.scaled_dot_product_attention"
+_INTERPOLATIONS = ("interpolate", "upsample", "upsample_nearest", "upsample_bilinear")
+
+# The layer and its name without number, and the operators that become it.
+_JOINS: dict[tuple[str, str], tuple[str, ...]] = {
+    **{("Reduction", kind.partition(".")[2]): (kind,) for kind in (*_REDUCTIONS, "torch.norm")},
+    ("Normalize", "normalize"): ("F.normalize",),
+    ("Softmax", "softmax"): ("F.softmax", "nn.Softmax", "F.log_softmax", "nn.LogSoftmax", "nn.Softmax2d"),
+    ("CumulativeSum", "cumsum"): ("torch.cumsum",),
+    ("Slice", "chunk"): ("torch.chunk",),
+    ("Slice", "tensor_split"): ("torch.tensor_split",),
+    ("CopyTo", "slice_scatter"): ("torch.slice_scatter",),
+    ("Padding", "pad"): ("F.pad",),
+    ("SDPA", "sdpa"): (_ATTENTION,),
+    ("RMSNorm", "rmsn"): ("F.rms_norm", "nn.RMSNorm"),
+    ("InstanceNorm", "in"): (
+        "F.instance_norm", "nn.InstanceNorm1d", "nn.InstanceNorm2d", "nn.InstanceNorm3d",
+    ),
+    **{("Interp", name): (f"F.{name}",) for name in _INTERPOLATIONS},
+}  # fmt: skip
+_NAMES = tuple({f"{name}_".encode() for _, name in _JOINS} | {b"remainder_"})
+_LAYER_OF = {name: kind for kind, name in _JOINS}
+_TYPES = {kind: key for key, kinds in _JOINS.items() for kind in kinds}
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A layer, the operator that it contradicts, and how. `lowering` is there where no rule is needed."""
+
+    handle: int
+    operator: int
+    reason: str
+    lowering: Lowering | None = None
+
+
+def may_contradict(param: bytes) -> bool:
+    """Whether a layer is of a kind that can contradict. Cost on a clean file: a few searches."""
+    return any(name in param for name in _NAMES)
+
+
+def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
+    """All that is certain, in the order of the layers. Cost: one pass over both graphs."""
+    if loaded.ncnn is None or loaded.pnnx is None:
+        return []
+    layers: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    operators: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    graph = loaded.ncnn.graph
+    found = []
+    for handle in graph:
+        layer = graph.original(handle)
+        name, _, number = layer.name.removesuffix(MENDED).rpartition("_")
+        if layer.name.endswith(MENDED):
+            layers[_LAYER_OF.get(name, ""), name].append(handle)
+        elif number.isdigit() and (layer.type, name) in _JOINS:
+            layers[layer.type, name].append(handle)
+        elif layer.type == "BinaryOp" and layer.parameter("0") in _REMAINDERS and name == "remainder":
+            reason = "BinaryOp 17 and 18 round to the nearest multiple, torch.remainder down"
+            found.append(Contradiction(handle, -1, reason, _REMAINDERS[layer.parameter("0") or ""](layer)))
+    for handle in loaded.pnnx.graph:
+        key = _TYPES.get(loaded.pnnx.graph.original(handle).type)
+        if key is not None:
+            operators[key].append(handle)
+    check = _Check(loaded)
+    for key, handles in layers.items():
+        if len(handles) != len(operators[key]):
+            continue
+        for handle, operator in zip(handles, operators[key], strict=True):
+            if graph.original(handle).name.endswith(MENDED):
+                continue
+            reason = check.run(loaded.pnnx.graph.original(operator), graph.original(handle))
+            if reason:
+                found.append(Contradiction(handle, operator, reason))
+    return sorted(found, key=lambda one: one.handle)
+
+
+def mark_mended(graph: Graph, layer: Operator) -> None:
+    """Give what was written in place of a wrong layer a name of its own, so that it is not compared."""
+    made = graph.maker(layer.outputs[0])
+    if made is not None:
+        graph.replace_operator(made, replace(made, name=graph.fresh_name(layer.name + MENDED)))
+
+
+class _Check:
+    """Compares one layer with its operator; every method gives a reason, empty where they agree."""
+
+    def __init__(self, loaded: LoadedConversion) -> None:
+        assert loaded.pnnx is not None
+        self._batch = loaded.batch
+        self._shapes = Annotations(loaded.pnnx.graph)
+
+    def run(self, operator: Operator, layer: Operator) -> str:
+        found = self._shapes.find(operator.inputs[0]) if operator.inputs else None
+        if found is None or not found[0] or min(found[0]) < 1:
+            return ""
+        shape, batch = found[0], self._batch.axis(operator.inputs[0])
+        if operator.type in _REDUCTIONS or operator.type == "torch.norm":
+            return self._reduction(operator, layer, shape, batch)
+        if operator.type == _ATTENTION:
+            mask = next((word[11:] for word in operator.rest if word.startswith("$attn_mask=")), "")
+            known = self._shapes.find(mask) if mask else None
+            is_bool = known is not None and known[1] == "bool"
+            return "SDPA adds a mask of true and false as 1 and 0" if is_bool else ""
+        if operator.type in {"torch.chunk", "torch.tensor_split"}:
+            return self._chunk(operator, layer, shape)
+        if operator.type == "torch.slice_scatter":
+            return "" if _constant(operator, "step") in (1, None) else "CopyTo has no step"
+        if operator.type == "F.pad":
+            return _pad(operator, len(shape), batch)
+        if layer.type == "Interp":
+            sized = any(layer.parameter(key) for key in ("1", "2", "3", "4", "9")) or len(layer.inputs) > 1
+            if not sized:
+                return "an Interp without sizes gives back its input"
+            made = self._shapes.find(operator.outputs[0])
+            whole = made is None or all(size % have == 0 for size, have in zip(made[0], shape, strict=False))
+            is_exact = operator.parameter("mode") == "nearest-exact" and layer.parameter("0") == "1"
+            return "Interp rounds as `nearest`, not as `nearest-exact`" if is_exact and not whole else ""
+        if batch is None:
+            return ""
+        rank = len(shape) - (batch != NO_BATCH)
+        if operator.type == "F.normalize":
+            return self._normalize(operator, shape, batch, rank)
+        if operator.type in {"F.softmax", "torch.cumsum"}:
+            axes = _axes(operator, len(shape))
+            return f"{layer.type} cannot run along the batch axis" if axes == {batch} else ""
+        if operator.type == "F.rms_norm":
+            sizes = _constant(operator, "normalized_shape")
+            count = len(sizes) if isinstance(sizes, tuple) else 1
+            wrong = rank <= 3 and count > max(1, rank - 1)
+            return f"RMSNorm does not take {count} axes of {rank} together" if wrong else ""
+        if operator.type == "F.instance_norm":
+            return "InstanceNorm takes a blob of two axes for one channel" if rank == 2 else ""
+        return ""
+
+    def _reduction(
+        self, operator: Operator, layer: Operator, shape: tuple[int, ...], batch: int | None
+    ) -> str:
+        code = _REDUCTIONS.get(operator.type)
+        if code is None:
+            text = operator.parameter("p") or "None"
+            order = _WORDS.get(text, read_constant(text))
+            if not isinstance(order, int | float):
+                return ""
+            code = _ORDERS.get(float(order))
+            if code is None:
+                return f"Reduction has no norm of order {order}"
+        if int(layer.parameter("0") or 0) != code:
+            return f"operation {layer.parameter('0') or 0} of Reduction is not {operator.type}"
+        if batch is None:
+            return ""
+        rank = len(shape) - (batch != NO_BATCH)
+        wanted = {axis - (axis > batch) for axis in _axes(operator, len(shape)) if axis != batch}
+        if layer.parameter("1") in {None, "1"}:
+            return "" if len(wanted) == rank else "it reduces all axes, and not all are meant"
+        words = (layer.parameter("-23303") or "0").split(",")[1:]
+        axes = {int(word) % rank for word in words if word.lstrip("-").isdigit()}
+        if axes == wanted:
+            return ""
+        return f"it reduces axes {sorted(axes)} of its blob, and {sorted(wanted)} are meant"
+
+    def _chunk(self, operator: Operator, layer: Operator, shape: tuple[int, ...]) -> str:
+        axes = _axes(operator, len(shape))
+        found = [self._shapes.find(output) for output in operator.outputs]
+        words = (layer.parameter("-23300") or "").split(",")[1:]
+        if len(axes) != 1 or None in found or set(words) != {"-233"}:
+            return ""
+        sizes = [one[0][min(axes)] for one in found if one is not None]
+        return "" if len(set(sizes)) == 1 else f"it cuts into equal parts, and parts of {sizes} are meant"
+
+    def _normalize(self, operator: Operator, shape: tuple[int, ...], batch: int, rank: int) -> str:
+        order, axes = _constant(operator, "p"), _axes(operator, len(shape))
+        if isinstance(order, int | float) and order != 2:
+            return f"Normalize has no norm of order {order}"
+        wanted = {axis - (axis > batch) for axis in axes}
+        if batch in axes or rank == 2 or (rank == 3 and wanted != {0}):
+            return f"Normalize does not take axis {min(axes)} of {len(shape)}"
+        return ""
+
+
+def _pad(operator: Operator, rank: int, batch: int | None) -> str:
+    if operator.parameter("mode") == "circular":
+        return "Padding does not pad in a circle"
+    pad = _constant(operator, "pad")
+    if batch is None or not isinstance(pad, tuple):
+        return ""
+    padded = {rank - 1 - at // 2 for at, count in enumerate(pad) if count}
+    # Padding takes three axes of four; which one pnnx leaves out is the outermost.
+    beyond = {batch} if batch != NO_BATCH else {0} if rank == 4 else set()
+    return f"Padding does not reach axis {min(padded & beyond)}" if padded & beyond else ""
+
+
+def _constant(operator: Operator, key: str) -> object:
+    return read_constant(operator.parameter(key) or "None")
+
+
+def _axes(operator: Operator, rank: int) -> set[int]:
+    """The axes that an operator is about, all of them where it says none."""
+    given = read_constant(operator.parameter("dim") or "None", integers=True)
+    axes = given if isinstance(given, tuple) else () if given is None else (given,)
+    whole = {axis % rank for axis in axes if isinstance(axis, int) and -rank <= axis < rank}
+    return whole or set(range(rank))
+
+
+def _remainder(layer: Operator) -> Lowering:
+    """x - y * floor(x / y), with y a number or a blob."""
+    first, *second = layer.inputs
+    number = tuple(word for word in layer.rest if word[:2] in {"1=", "2="})
+    return Lowering.chain(
+        [
+            Layer("BinaryOp", (first, *second), ("0=3", *number)),
+            Layer("UnaryOp", ("@0",), ("0=2",)),
+            Layer("BinaryOp", ("@1", *second), ("0=2", *number)),
+            Layer("BinaryOp", (first, "@2"), ("0=1",)),
+        ]
+    )
+
+
+def _swapped_remainder(layer: Operator) -> Lowering:
+    """y - x * floor(y / x), with y a number or the second blob."""
+    first, *second = layer.inputs
+    number = tuple(word for word in layer.rest if word[:2] in {"1=", "2="})
+    return Lowering.chain(
+        [
+            Layer("BinaryOp", (first, *second), ("0=8", *number)),
+            Layer("UnaryOp", ("@0",), ("0=2",)),
+            Layer("BinaryOp", ("@1", first), ("0=2",)),
+            Layer("BinaryOp", ("@2", *second), ("0=7", *number)),
+        ]
+    )
+
+
+_REMAINDERS: dict[str | None, Callable[[Operator], Lowering]] = {"17": _remainder, "18": _swapped_remainder}

@@ -1,0 +1,60 @@
+"""Layers that ncnn loads and that compute something else than the model."""
+
+from __future__ import annotations
+
+from pnnxfix.rules.base import Rule
+
+
+class WrongLayer(Rule):
+    """A converted layer whose parameters contradict `.pnnx.param`.
+
+    What it finds: a Reduction over other axes or of another kind than `.pnnx.param` says (`torch.amax`
+    of all elements, `torch.norm` of orders other than 1 and 2), a Normalize of another order or axis
+    than ncnn's layer has, a Softmax or CumulativeSum along the batch axis, a Slice into equal parts
+    where the parts differ, an InstanceNorm or RMSNorm over axes that the layer cannot take together,
+    an Interp of a volume or of mode nearest-exact, an SDPA with a mask of true and false, and BinaryOp
+    17 and 18, which are not `torch.remainder`.
+
+    Why it breaks: ncnn loads the graph and gives wrong numbers, and nothing warns but a line of
+    pnnx's log.
+
+    Repair: the operator is lowered again from `.pnnx.param`, as one that pnnx left behind.
+
+    Limits: found only where it is certain which layer an operator became: all operators that pnnx
+    gives that name must still have their layer. A remainder is x - y * floor(x / y): where x / y is
+    within rounding of a whole number, 0 and y may change places.
+
+    Example:
+        Reduction   amax_0   1 1 in0 out0 0=4 1=0 -23303=0 4=0 5=1      (an empty list of axes)
+        Reduction   amax_0   1 1 in0 out0 0=4 1=1 4=0
+
+    Source: pnnx pass_ncnn (July 2026) and conversions of 20261020; ncnn reduction.cpp, normalize.cpp,
+    rmsnorm.cpp, instancenorm.cpp, binaryop.cpp.
+    """
+
+    code = "PNX150"
+    name = "wrong-layer"
+
+
+class UnfedInput(Rule):
+    """An input that has the name of an output, since the network gives it back as it is.
+
+    What it finds: a row `Input in0 0 1 out0` in `.ncnn.param`: pnnx dropped all operators between an
+    input and an output (a clone, a dropout), and gave their one blob the name of the output.
+
+    Why it breaks: there is no blob `in0`, so a program that feeds it feeds nothing, and what it
+    extracts is empty or garbage. `_ncnn.py` leaves the input out.
+
+    Repair: the input gets its name back, and a Noop makes the output of it.
+
+    Limits: `_ncnn.py` is left as it is and feeds no such input.
+
+    Example:
+        Input   in0   0 1 out0      ->      Input   in0   0 1 in0
+                                            Noop    noop_fix   1 1 in0 out0
+
+    Source: conversions of 20261020; ncnn noop.cpp.
+    """
+
+    code = "PNX151"
+    name = "unfed-input"

@@ -1,0 +1,110 @@
+"""Layers that load and compute something else than `.pnnx.param` says; rows as pnnx 20261020 writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import pnnxfix
+
+X = "#0=(3,4,5)f32"
+WRONG = [
+    ("torch.amax", f"dim=None keepdim=False $input=0 {X}", "Reduction amax_0", "0=4 1=0 -23303=0 4=0 5=1"),
+    ("torch.norm", f"dim=None keepdim=False p=6 $input=0 {X}", "Reduction norm_0", ""),
+    ("torch.norm", f"dim=None keepdim=False p=-inf $input=0 {X}", "Reduction norm_0", ""),
+    (
+        "torch.sum",
+        f"dim=(1) keepdim=False $input=0 {X} #1=(3,5)f32",
+        "Reduction sum_0",
+        "0=0 1=0 -23303=1,0 4=0 5=1",
+    ),
+    (
+        "F.normalize",
+        f"dim=2 eps=1.000000e-12 p=1.0 $input=0 {X} #1=(3,4,5)f32",
+        "Normalize normalize_0",
+        "0=0 1=1 2=1.000000e-12 3=1 4=1 9=1",
+    ),
+    (
+        "F.rms_norm",
+        "eps=0.01 normalized_shape=(6,7) weight=None $input=0 #0=(1,6,7)f32 #1=(1,6,7)f32",
+        "RMSNorm rmsn_0",
+        "0=42 1=0.01 2=0",
+    ),
+    (
+        "pnnx.Expression",
+        f"expr=remainder(@0,3) {X} #1=(3,4,5)f32",
+        "BinaryOp remainder_0",
+        "0=17 1=1 2=3.0",
+    ),
+]
+RIGHT = [
+    ("torch.amax", f"dim=None keepdim=False $input=0 {X}", "Reduction amax_0", "0=4 1=1 4=0"),
+    ("torch.norm", f"dim=(1) keepdim=False p=2 $input=0 {X} #1=(3,5)f32", "Reduction norm_0",
+     "0=8 1=0 -23303=1,1 4=0 5=1"),
+    ("torch.mean", f"dim=(-1) keepdim=True $input=0 {X} #1=(3,4,1)f32", "Reduction mean_0",
+     "0=3 1=0 -23303=1,-1 4=1 5=1"),
+    ("F.normalize", f"dim=0 eps=1.000000e-12 p=2.0 $input=0 {X} #1=(3,4,5)f32", "Normalize normalize_0",
+     "0=0 1=1 2=1.000000e-12 3=1 4=1 9=1"),
+    ("F.rms_norm", "eps=0.01 normalized_shape=(7) weight=None $input=0 #0=(1,6,7)f32 #1=(1,6,7)f32",
+     "RMSNorm rmsn_0", "0=7 1=0.01 2=0"),
+    ("pnnx.Expression", f"expr=fmod(@0,3) {X} #1=(3,4,5)f32", "BinaryOp fmod_0", "0=12 1=1 2=3.0"),
+]  # fmt: skip
+
+
+def _write(folder: Path, kind: str, words: str, layer: str, parameters: str, extra: str = "") -> Path:
+    name = f"{kind}_0"
+    operators = (
+        f"pnnx.Input pnnx_input_0 0 1 0 {next(word for word in words.split() if word.startswith('#0='))}",
+        f"{kind} {name} 1 1 0 1 {words}",
+        "pnnx.Output pnnx_output_0 1 0 1",
+    )
+    layers = ["Input in0 0 1 in0", f"{layer} 1 1 in0 {'1' if extra else 'out0'} {parameters}".rstrip()]
+    if extra:
+        layers.append(extra)
+    (folder / "model.pnnx.param").write_text("7767517\n3 2\n" + "\n".join(operators) + "\n")
+    (folder / "model.ncnn.param").write_text(
+        f"7767517\n{len(layers)} {len(layers)}\n" + "\n".join(layers) + "\n"
+    )
+    (folder / "model.ncnn.bin").write_bytes(b"")
+    return folder
+
+
+def _codes(report: pnnxfix.Report) -> list[str]:
+    return [finding.code for finding in report.findings if finding.path.name == "model.ncnn.param"]
+
+
+@pytest.mark.parametrize("case", WRONG, ids=lambda case: f"{case[0]}-{case[2]}")
+def test_contradiction_is_found_and_repaired(case: tuple[str, str, str, str], tmp_path: Path) -> None:
+    folder = _write(tmp_path, *case)
+    assert _codes(pnnxfix.check(folder)) == ["PNX150"]
+    pnnxfix.fix(folder)
+    assert _codes(pnnxfix.check(folder)) == []
+
+
+@pytest.mark.parametrize("case", RIGHT, ids=lambda case: f"{case[0]}-{case[2]}")
+def test_right_layer_is_no_finding(case: tuple[str, str, str, str], tmp_path: Path) -> None:
+    folder = _write(tmp_path, *case)
+    before = (folder / "model.ncnn.param").read_bytes()
+    assert _codes(pnnxfix.check(folder)) == []
+    pnnxfix.fix(folder)
+    assert (folder / "model.ncnn.param").read_bytes() == before
+
+
+def test_another_layer_of_the_name_makes_the_join_uncertain(tmp_path: Path) -> None:
+    folder = _write(tmp_path, *WRONG[0], extra="Reduction amax_1 1 1 1 out0 0=4 1=1 4=0")
+    assert _codes(pnnxfix.check(folder)) == []
+
+
+def test_input_with_the_name_of_an_output(tmp_path: Path) -> None:
+    (tmp_path / "model.ncnn.param").write_text("7767517\n1 1\nInput in0 0 1 out0\n")
+    (tmp_path / "model.ncnn.bin").write_bytes(b"")
+    assert _codes(pnnxfix.check(tmp_path)) == ["PNX151"]
+    pnnxfix.fix(tmp_path)
+    rows = [line.split() for line in (tmp_path / "model.ncnn.param").read_text().splitlines()]
+    assert rows[1:] == [
+        ["2", "2"],
+        ["Input", "in0", "0", "1", "in0"],
+        ["Noop", "noop_fix", "1", "1", "in0", "out0"],
+    ]
+    assert _codes(pnnxfix.check(tmp_path)) == []

@@ -1,0 +1,37 @@
+"""A copy of a stored conversion, and the command on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pnnxfix.cli.main import main
+
+STORED = Path(__file__).resolve().parents[2] / "fixtures" / "verify"
+Verify = Callable[..., tuple[int, dict[str, Any], str]]
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[[str], Path]:
+    def copy(network: str) -> Path:
+        return Path(shutil.copytree(STORED / network, tmp_path / network))
+
+    return copy
+
+
+@pytest.fixture
+def verify(capsys: pytest.CaptureFixture[str]) -> Verify:
+    """Runs `pnnxfix verify --output-format json`; gives exit code, report, stderr."""
+
+    def run(*argv: str | Path) -> tuple[int, dict[str, Any], str]:
+        capsys.readouterr()
+        code = main(["verify", "--output-format", "json", "--draws", "1", *map(str, argv)])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if out else {}, err
+
+    return run

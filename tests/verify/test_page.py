@@ -1,0 +1,85 @@
+"""The page of `--report`: self-contained, and drawn as a browser draws it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pnnxfix.graph.graph import Graph
+from pnnxfix.verify.chart import draw_errors
+from pnnxfix.verify.neighbourhood import Comparison, look_around
+from pnnxfix.verify.outcome import Divergence, FormReport, Measure, Place, Step, Verdict
+from pnnxfix.verify.page import render_page
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ROWS = """Input in0 0 1 in0
+Split s 1 2 in0 1 2
+Convolution c<1> 1 1 1 3 0=4
+ReLU r 1 1 3 4
+BinaryOp add 2 1 4 2 out0 0=0"""
+
+
+def make_page() -> str:
+    graph = Graph([row.split() for row in ROWS.split("\n")])
+    view = look_around(graph, [2], "model.ncnn.param")
+    steps = tuple(Step(f"v_{at}", f"layer_{at}", 10.0 ** (at - 7), at == 3) for at in range(6))
+    place = Place(Path("model.ncnn.param"), 5, "Convolution c<1>")
+    measure = Measure("out0", "script", 0.01, 0.5, 1.0, 2.0, 0.3, 0.9, ((1, 4), (1, 4)))
+    divergence = Divergence("ncnn", "c<1>", "Convolution", (place,), 1e-6, 0.1, ("a <cause>",), steps)
+    form = FormReport(
+        "ncnn", Path("model.ncnn.param"), "disagrees", measures=[measure], divergence=divergence
+    )
+    return render_page([Verdict(Path("model"), forms=[form], drawings=[Comparison("Around c", (view,))])])
+
+
+def test_the_page_needs_nothing_else() -> None:
+    page = make_page()
+    assert not re.search(r"https?:|src=|href=|<script|@import|url\(", page)
+    assert "c<1>" not in page
+    assert "a &lt;cause&gt;" in page
+
+
+def test_errors_of_any_size_have_a_place_in_the_chart() -> None:
+    steps = [Step("", "", error) for error in (0.0, 1e-30, 1.0, 1e300, float("inf"), None)]
+    chart = draw_errors(steps)
+    assert chart.count("<circle") == 5
+    assert all(0 <= float(y) <= 220 for y in re.findall(r'cy="([^"]*)"', chart))
+
+
+def test_a_neighbourhood_ends_at_its_radius() -> None:
+    rows = [["ReLU", f"r{at}", "1", "1", f"{at}", f"{at + 1}"] for at in range(1000)]
+    view = look_around(Graph(rows), [500], "chain")
+    assert [node.key for node in view.nodes] == [498, 499, 500, 501, 502]
+    assert [node.key for node in view.nodes if node.marked] == [500]
+    assert len(look_around(Graph(rows), range(1000), "all").nodes) < 30
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+def test_chromium_draws_it(tmp_path: Path) -> None:
+    pytest.importorskip("fast_sugiyama")
+    assert BROWSER is not None
+    # The page tells about itself: what the browser measured after layout goes into its title.
+    probe = """<script>onload = () => {
+      const boxes = [...document.querySelectorAll(".node rect")].map(r => r.getBoundingClientRect());
+      const meet = (p, q) => p.left < q.right && q.left < p.right && p.top < q.bottom && q.top < p.bottom;
+      const overlap = boxes.some((p, i) => boxes.some((q, j) => j > i && meet(p, q)));
+      const visible = boxes.every(r => r.width > 20 && r.height > 10);
+      const points = document.querySelectorAll("circle").length;
+      document.title = `nodes ${boxes.length} overlap ${overlap} visible ${visible} points ${points}`;
+    }</script>"""
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", make_page())
+    (tmp_path / "page.html").write_text(page.replace("</body>", f"{probe}</body>"))
+    command = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
+    command += ["--virtual-time-budget=2000", "--dump-dom", (tmp_path / "page.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "<title>nodes 5 overlap false visible true points 6</title>" in done.stdout

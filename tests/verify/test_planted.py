@@ -1,0 +1,36 @@
+"""Faults planted in real conversions: `--bisect` names the operator that was altered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.verify.planted import Bench, networks, read_faults
+
+BAR = 0.95
+
+
+def test_the_faults_are_of_every_kind_and_network() -> None:
+    faults = read_faults()
+    assert len(faults) >= 40
+    assert {fault.kind for fault in faults} == {"parameter", "axis", "weight", "batch"}
+    assert {fault.network for fault in faults} == set(networks())
+
+
+def test_the_altered_operator_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    bench = Bench(tmp_path)
+    outcomes: Counter[str] = Counter()
+    wrong = []
+    try:
+        for fault in read_faults():
+            state, found = bench.judge(fault)
+            outcomes[state] += 1
+            if found is None or found.operator != fault.operator:
+                wrong.append((fault.id, found.operator if found else bench.reason))
+    finally:
+        bench.close()
+    assert outcomes == {"disagrees": len(read_faults())}
+    assert 1 - len(wrong) / len(read_faults()) >= BAR, wrong
