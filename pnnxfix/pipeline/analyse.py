@@ -14,6 +14,7 @@ from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, TORCHSCRIPT
 from pnnxfix.pipeline.findings import Place, make_finding
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 from pnnxfix.pipeline.selection import Selection
+from pnnxfix.pipeline.suspects import may_be_unfed, may_contradict
 from pnnxfix.report import Finding
 from pnnxfix.rules.triggers import find_triggered
 
@@ -107,9 +108,6 @@ def _may_lie(loaded: LoadedConversion) -> bool:
     """Whether a layer may contradict its operator, or an input its name. Cost: a few searches."""
     if loaded.ncnn is None:
         return False
-    from pnnxfix.pipeline.contradictions import may_contradict
-    from pnnxfix.pipeline.unfed import may_be_unfed
-
     param = loaded.original.get(NCNN_PARAM, b"")
     return may_be_unfed(param) or (loaded.pnnx is not None and may_contradict(param))
 

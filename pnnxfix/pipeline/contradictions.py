@@ -29,7 +29,7 @@ _ATTENTION = "F.scaled_dot_product_attention"
 _INTERPOLATIONS = ("interpolate", "upsample", "upsample_nearest", "upsample_bilinear")
 
 # The layer and its name without number, and the operators that become it.
-_JOINS: dict[tuple[str, str], tuple[str, ...]] = {
+JOINS: dict[tuple[str, str], tuple[str, ...]] = {
     **{("Reduction", kind.partition(".")[2]): (kind,) for kind in (*_REDUCTIONS, "torch.norm")},
     ("Normalize", "normalize"): ("F.normalize",),
     ("Softmax", "softmax"): ("F.softmax", "nn.Softmax", "F.log_softmax", "nn.LogSoftmax", "nn.Softmax2d"),
@@ -45,9 +45,8 @@ _JOINS: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     **{("Interp", name): (f"F.{name}",) for name in _INTERPOLATIONS},
 }  # fmt: skip
-_NAMES = tuple({f"{name}_".encode() for _, name in _JOINS} | {b"remainder_"})
-_LAYER_OF = {name: kind for kind, name in _JOINS}
-_TYPES = {kind: key for key, kinds in _JOINS.items() for kind in kinds}
+_LAYER_OF = {name: kind for kind, name in JOINS}
+_TYPES = {kind: key for key, kinds in JOINS.items() for kind in kinds}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +57,6 @@ class Contradiction:
     operator: int
     reason: str
     lowering: Lowering | None = None
-
-
-def may_contradict(param: bytes) -> bool:
-    """Whether a layer is of a kind that can contradict. Cost on a clean file: a few searches."""
-    return any(name in param for name in _NAMES)
 
 
 def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
@@ -78,7 +72,7 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
         name, _, number = layer.name.removesuffix(MENDED).rpartition("_")
         if layer.name.endswith(MENDED):
             layers[_LAYER_OF.get(name, ""), name].append(handle)
-        elif number.isdigit() and (layer.type, name) in _JOINS:
+        elif number.isdigit() and (layer.type, name) in JOINS:
             layers[layer.type, name].append(handle)
         elif layer.type == "BinaryOp" and layer.parameter("0") in _REMAINDERS and name == "remainder":
             reason = "BinaryOp 17 and 18 round to the nearest multiple, torch.remainder down"

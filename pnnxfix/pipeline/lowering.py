@@ -14,7 +14,7 @@ from pnnxfix.pipeline.batch import Layout
 from pnnxfix.pipeline.constants import read_constant
 from pnnxfix.pipeline.graph_edits import RegionLowering
 from pnnxfix.pipeline.loaded import LoadedConversion
-from pnnxfix.pipeline.regions import Part, Regions, is_broadcast_row, skip_layout_rows
+from pnnxfix.pipeline.regions import TRANSPOSES, Part, Regions, is_broadcast_row, skip_layout_rows
 from pnnxfix.pipeline.stored import list_items, read_indexes, read_stored
 from pnnxfix.rules.base import FLOAT_TYPES, Parameter, Refusal
 from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
@@ -72,6 +72,8 @@ class RegionLowerer:
 
     def _lower_part(self, part: Part, is_first: bool) -> None:
         row = self._ncnn[part.handle]
+        if part.operator.type == "torch.matmul" and row.type == "MatMul" and "0=1" in row.rest:
+            self._transpose_other(part.operator, row)
         arguments = _Arguments(self, part, row, is_first)
         arguments.refuse_others(part.rule.arguments)
         self._builder.result_shapes = [self._result_shape(name) for name, _ in part.results]
@@ -97,6 +99,21 @@ class RegionLowerer:
                 reason = f"ncnn has no layer for one of the results of `{part.operator.type}`"
                 raise _Refused(Refusal(reason, "leave that result out of the PyTorch model"))
         self._places.extend([part.handle] * (len(self._builder.layers) - len(self._places)))
+
+    def _transpose_other(self, operator: Operator, row: Operator) -> None:
+        """MatMul 0=1 reads what pnnx's operator transposes before it reads it."""
+        other = operator.inputs[1]
+        maker = self._pnnx.maker(other)
+        if other in self._values:
+            return
+        if maker is None or maker.type not in TRANSPOSES or len(row.inputs) != 2:
+            raise _Refused(Refusal(f"what {row.name} transposes is not certain", "report this"))
+        base = self.tensor("other", maker.inputs[0], row.inputs[1])
+        order = [*range(base.rank - 2), base.rank - 1, base.rank - 2]
+        value = self._builder.permute(base, order)
+        if value.shape != self._result_shape(other):
+            raise _Refused(Refusal(f"what {row.name} transposes is not certain", "report this"))
+        self._values[other] = value
 
     def _finish(self, operand: str, blob: str, result: Value) -> None:
         expected = self._result_shape(operand)

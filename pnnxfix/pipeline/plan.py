@@ -26,13 +26,13 @@ from pnnxfix.pipeline.leaks import Leak, find_leaks
 from pnnxfix.pipeline.loaded import LoadedConversion, has_wide_tensors
 from pnnxfix.pipeline.operator_calls import OperatorCalls
 from pnnxfix.pipeline.selection import Selection
-from pnnxfix.pipeline.unfed import feed_input, find_unfed_inputs
+from pnnxfix.pipeline.unfed import feed_inputs
 from pnnxfix.report import Finding, Problem
 from pnnxfix.rules.base import Layer, OperatorRule, Refusal, Rule
 from pnnxfix.rules.leaks import BareSpecial, BareWord, LeakedOperator, UnknownLayer, UnknownOperator
 from pnnxfix.rules.registry import operator_rules
 from pnnxfix.rules.schema_call import SchemaArguments, is_known
-from pnnxfix.rules.wrong import UnfedInput, WrongLayer
+from pnnxfix.rules.wrong import WrongLayer
 
 if TYPE_CHECKING:
     from pnnxfix.pipeline.region_plan import RegionPlanner
@@ -103,8 +103,7 @@ class LeakPlanner:
                 self._report_unknown(leak)
         for contradiction in contradictions:
             self._correct(contradiction)
-        if self._loaded.ncnn is not None:
-            self._feed_inputs(self._loaded.ncnn.graph)
+        self.plan.findings.extend(feed_inputs(self._loaded, self._selection, self._blocked))
         if self._loaded.python is not None:
             self._plan_python_values(self._loaded.python)
         return self.plan
@@ -219,22 +218,6 @@ class LeakPlanner:
                 replace_row(graph, leak.pnnx, new)
                 text = " ".join((new.type, *(word for word in new.rest if word[0] not in "#$")))
             self._report(leak, rule, "pnnx", places["pnnx"], new if isinstance(new, Refusal) else None, text)
-
-    def _feed_inputs(self, graph: Graph) -> None:
-        """Plan the repair of inputs that have the name of an output, and report them."""
-        path = self._loaded.files[NCNN_PARAM]
-        for handle, name in find_unfed_inputs(graph):
-            if not self._selection.wants(UnfedInput.code, path):
-                return
-            row = graph.original(handle)
-            help_text = f"`pnnxfix fix` names its blob {name}, and writes Noop for the output"
-            if self._blocked is None:
-                feed_input(graph, handle, name)
-            else:
-                help_text = self._blocked.help
-            message = f"the input `{row.name}` cannot be fed: its blob is `{row.outputs[0]}`, an output"
-            reason = None if self._blocked is None else self._blocked.reason
-            self._add(UnfedInput, Place(path, handle + 1), message, help_text, row.name, reason)
 
     def _correct(self, wrong: Contradiction) -> None:
         """Plan the repair of a layer that computes something else than its operator, and report it."""

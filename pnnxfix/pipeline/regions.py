@@ -22,6 +22,7 @@ from pnnxfix.rules.lowering.family import Family
 
 _LARGEST_REGION = 64
 _HELP = "report this with the files; or reduce the rank in the PyTorch model"
+_ATTENTION = "F.scaled_dot_product_attention"
 _LAYERS_OF = {
     "Tensor.permute": {"Permute"},
     "torch.permute": {"Permute"},
@@ -35,6 +36,7 @@ _LAYERS_OF = {
     "torch.unsqueeze": {"ExpandDims", "Reshape"},
     "F.softmax": {"Softmax"},
     "torch.matmul": {"MatMul"},
+    _ATTENTION: {"SDPA"},
     "torch.stack": {"Concat"},
     "torch.cat": {"Concat"},
     "pnnx.Expression": {"BinaryOp", "UnaryOp"},
@@ -49,6 +51,7 @@ _LAYERS_OF = {
 }
 
 
+TRANSPOSES = frozenset({"torch.transpose", "Tensor.permute", "torch.permute", "torch.t"})
 _RESHAPES = frozenset(
     {"Tensor.reshape", "Tensor.reshape_as", "Tensor.unflatten", "Tensor.view", "torch.flatten"}
 )
@@ -148,7 +151,9 @@ class Regions:
     def is_plain(self, operand: str) -> bool:
         """Whether ncnn holds an operand in one blob of certain layout."""
         found = self._shapes.find(operand)
-        return found is None or not found[0] or self._loaded.batch.is_plain(operand, found[0])
+        if found is None or not found[0]:
+            return True
+        return self._loaded.batch.is_plain(operand, found[0]) and not self._overflows_attention(operand)
 
     def find_lie(self, covered: set[str]) -> Operator | None:
         """An operator on more axes than ncnn has that pnnx wrote a layer for and no region covers."""
@@ -158,7 +163,17 @@ class Regions:
                 names = (*operator.inputs, *operator.outputs)
                 if operator.type != EXPRESSION and not all(map(self._fits_rank, names)):
                     return operator
+                if any(map(self._overflows_attention, operator.inputs)):
+                    return operator
         return None
+
+    def _overflows_attention(self, operand: str) -> bool:
+        """Whether ncnn's SDPA, which knows heads, rows and columns, reads a blob of more axes."""
+        found = self._shapes.find(operand)
+        if found is None or len(found[0]) <= 3:
+            return False
+        axes = len(found[0]) - (self._loaded.batch.axis(operand) not in (None, NO_BATCH))
+        return axes > 3 and any(self._pnnx[at].type == _ATTENTION for at in self._pnnx.users(operand))
 
     def _fits_rank(self, operand: str) -> bool:
         found = self._shapes.find(operand)
@@ -169,7 +184,9 @@ class Regions:
     def is_blob(self, operand: str) -> bool:
         """Whether ncnn can hold an operand in the layout that later layers expect."""
         found = self._shapes.find(operand)
-        return found is None or not found[0] or self._loaded.batch.has_room(operand, found[0])
+        if found is None or not found[0]:
+            return True
+        return self._loaded.batch.has_room(operand, found[0]) and not self._overflows_attention(operand)
 
     def _makers(self, part: Part) -> list[Part] | Refusal:
         """The operators that make what a part reads, where that is no blob of ncnn."""
@@ -216,8 +233,11 @@ class Regions:
             )
         parts = []
         for operator in wanted:
-            rule = self._rules.get(operator.type)
             row = self._pick(rows, operator)
+            if row is None:
+                operator = self._skip_fused_transpose(operator)
+                row = self._pick(rows, operator)
+            rule = self._rules.get(operator.type)
             if row is None or not isinstance(rule, Family):
                 return Refusal(
                     f"`{operator.type}` works on {len(self._shape(operand))} axes, more than ncnn has", _HELP
@@ -228,6 +248,13 @@ class Regions:
                 return part
             parts.append(part)
         return parts
+
+    def _skip_fused_transpose(self, operator: Operator) -> Operator:
+        """The product that a transposition went into: pnnx writes MatMul 0=1 for both."""
+        users = self._pnnx.users(operator.outputs[0]) if operator.type in TRANSPOSES else []
+        if len(users) == 1 and self._pnnx[users[0]].type == "torch.matmul":
+            return self._pnnx[users[0]]
+        return operator
 
     def _pick(self, rows: list[int], operator: Operator) -> int | None:
         for row in rows:

@@ -4,16 +4,59 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.splits import is_network_output
+from pnnxfix.pipeline.discovery import NCNN_PARAM, TORCHSCRIPT
+from pnnxfix.pipeline.findings import Place, make_finding
+from pnnxfix.pipeline.loaded import LoadedConversion
+from pnnxfix.pipeline.selection import Selection
+from pnnxfix.report import Finding
+from pnnxfix.rules.base import Refusal
+from pnnxfix.rules.wrong import UnfedInput
+
+_BFLOAT16 = 15  # ATen's number of the type
 
 
-def may_be_unfed(param: bytes) -> bool:
-    """Whether an input may have the name of an output. Cost: one search."""
-    return b" 0 1 out" in param
+def feed_inputs(loaded: LoadedConversion, selection: Selection, blocked: Refusal | None) -> list[Finding]:
+    """Report such inputs, and give them their names back unless `blocked` says why not."""
+    findings: list[Finding] = []
+    if loaded.ncnn is None or not selection.wants(UnfedInput.code, path := loaded.files[NCNN_PARAM]):
+        return findings
+    graph = loaded.ncnn.graph
+    for handle, name in _find_unfed(graph):
+        row = graph.original(handle)
+        refusal = blocked or _find_lost_cast(loaded)
+        help_text = f"`pnnxfix fix` names its blob {name}, and writes Noop for the output"
+        if refusal is None:
+            _feed(graph, handle, name)
+        else:
+            help_text = refusal.help
+        message = f"the input `{row.name}` cannot be fed: its blob is `{row.outputs[0]}`, an output"
+        reason = None if refusal is None else refusal.reason
+        findings.append(
+            make_finding(UnfedInput, Place(path, handle + 1), message, help_text, row.name, reason)
+        )
+    return findings
 
 
-def find_unfed_inputs(graph: Graph) -> list[tuple[int, str]]:
+def _find_lost_cast(loaded: LoadedConversion) -> Refusal | None:
+    """Why the input is not simply the output: pnnx drops a conversion to bfloat16 among the rest."""
+    path = loaded.files.get(TORCHSCRIPT)
+    if path is None:
+        return None
+    from pnnxfix.codecs.torchscript import read_calls
+
+    try:
+        code = read_calls(path, {"aten::to"})
+    except (OSError, PnnxfixError):
+        return None  # not every .pt is TorchScript; then it tells nothing
+    if not any(word.value == _BFLOAT16 for call in code.calls for word in call.arguments[1:2]):
+        return None
+    return Refusal("the model converts to bfloat16, and no layer of ncnn does", "leave out the conversion")
+
+
+def _find_unfed(graph: Graph) -> list[tuple[int, str]]:
     """The rows of such inputs, each with the name that its blob should have."""
     found = []
     inputs = [handle for handle in graph if graph.original(handle).type == "Input"]
@@ -24,8 +67,7 @@ def find_unfed_inputs(graph: Graph) -> list[tuple[int, str]]:
     return found
 
 
-def feed_input(graph: Graph, handle: int, name: str) -> None:
-    """Give an input's blob its name, and let a Noop make the output that it was."""
+def _feed(graph: Graph, handle: int, name: str) -> None:
     row = graph.original(handle)
     noop = Operator("Noop", graph.fresh_name("noop_fix"), (name,), row.outputs)
     graph.replace(handle, replace(row, outputs=(name,)), noop)

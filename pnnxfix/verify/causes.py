@@ -81,10 +81,11 @@ def find_causes(
     if culprit.finding == "inserted":
         causes.append("the layer stands for no operator of the reference, and changes what passes through it")
     if culprit.finding == "shape":
-        shape = right.signature.shape
-        causes.append(
-            f"it gives the right numbers as {list(shape)}, which the next layer takes for another shape"
-        )
+        shape = f"it gives the right numbers as {list(right.signature.shape)}"
+        if culprit.beside is not None:
+            causes.append(f"{shape}, which the next layer takes for another shape")
+        elif left is not None:
+            causes.append(f"{shape}, the reference has {list(left.signature.shape)}, batch included")
     row = find_operator(subject, left.record if left is not None else None)
     if layer is not None and row is not None:
         causes.extend(_compare_parameters(layer, row))

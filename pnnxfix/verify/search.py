@@ -55,12 +55,23 @@ class Search:
         concerned = sorted(self.right.ancestors(ends) if ends else range(len(self.right.values)))
         first = self._find_jump(concerned, self.tolerance)
         if first is None:
-            return None
+            return self._find_misshapen_end(ends)
         # A first small error may be a layer's own rounding, and the fault a much larger step behind it.
         larger = self._find_jump(concerned, 20 * self.tolerance)
         if larger is not None and _growth(larger) > _growth(first):
             first = larger
         return self._refine(first)
+
+    def _find_misshapen_end(self, ends: Sequence[int]) -> Culprit | None:
+        """An output whose numbers are right, in a shape that differs by more than axes of size 1."""
+        for at in ends:
+            partner = self.pairs.get(at)
+            if partner is None:
+                continue
+            shapes = self.left.values[partner].signature.shape, self.right.values[at].signature.shape
+            if _squeeze(shapes[0]) != _squeeze(shapes[1]):
+                return Culprit(at, partner, 0.0, float(self.errors[partner, at]), "shape")
+        return None
 
     def _find_jump(self, concerned: Sequence[int], tolerance: float) -> Culprit | None:
         for at in concerned:

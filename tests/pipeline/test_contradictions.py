@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 import pnnxfix
+from pnnxfix.pipeline.contradictions import JOINS
+from pnnxfix.pipeline.suspects import may_contradict
 
 X = "#0=(3,4,5)f32"
 WRONG = [
@@ -108,3 +110,8 @@ def test_input_with_the_name_of_an_output(tmp_path: Path) -> None:
         ["Noop", "noop_fix", "1", "1", "in0", "out0"],
     ]
     assert _codes(pnnxfix.check(tmp_path)) == []
+
+
+def test_every_kind_is_looked_for() -> None:
+    names = [name for _, name in JOINS] + ["remainder"]
+    assert [name for name in names if not may_contradict(f"Layer {name}_0 1 1".encode())] == []

@@ -80,6 +80,7 @@ UNCHANGED: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["v_9 = v_0[...,[0,1]]"],
         ["Tensor.index i 1 1 0 9 expr=[None,None,[0,1]] #0=(4,6,5)f32 #9=(4,6,2)f32"],
     ),
+    "index-by-tensors": ([], ["v_2 = [v_0, v_1]", "v_9 = v_0[[v_0, v_1]]"], []),
     "index-without-param": ([], ["v_9 = v_0[...,[0,1],None,[0,1]]"], []),
     "normal-of-a-mean": ([], ["v_9 = torch.normal(v_0, v_1)"], []),
     "lstm-with-state": (
@@ -206,6 +207,10 @@ EXPECTED: dict[str, dict[str, str]] = {
     "slices": {
         "v_1 = v_0[...,[0,1],None,[0,2]]": "v_1 = v_0[:,[0,1],:,[0,2]]",
         "v_2 = v_0[...,[3,0]]": "v_2 = v_0[:,:,[3,0]]",
+    },
+    "runtime-index": {
+        "v_3 = v_0[[None, (v_1 % 2)]]": "v_3 = v_0[:,v_1 % 2]",
+        "v_5 = v_0[[None, None, (v_1 % 2)]]": "v_5 = v_0[:,:,v_1 % 2]",
     },
     "normal-in-place": {
         "v_1 = torch.normal(v_0, generator=None, mean=-2.0, std=0.5)": "v_1 = torch.empty_like(v_0)"

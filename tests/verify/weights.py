@@ -75,6 +75,13 @@ def _sizes(layer: Operator) -> Iterator[tuple[int, bool]]:
             yield number("1"), True
             yield 4 * hidden, True
             yield 4 * hidden * hidden, True
+        case "GRU":
+            hidden, ways = number("0"), 1 + (number("2") == 2)
+            yield number("1"), True
+            yield 4 * hidden * ways, True
+            yield 3 * hidden * hidden * ways, True
+        case "InstanceNorm":
+            yield from ((number("0"), False),) * 2
         case "MultiHeadAttention":
             size = number("0")
             inner = number("2") // size

@@ -134,7 +134,7 @@ def covariance(b: Builder, x: Value, correction: float) -> Value:
     rows = b.view(x, (1, x.size)) if x.rank < 2 else x
     count, size = rows.shape
     if size <= correction:
-        raise NotExpressible(f"the covariance of {size} observations with correction {correction} is no number")
+        raise NotExpressible(f"a covariance of {size} observations with correction {correction}")
     distance = rows - reduce(b, "mean", rows, 1, True)
     product = b.matmul(distance, b.permute(distance, (1, 0))) * (1 / (size - correction))
     return b.view(product, () if count == 1 else (count, count))

@@ -1,0 +1,20 @@
+"""Whether `.ncnn.param` may hold layers that load and are wrong: a few searches that cost nothing."""
+
+from __future__ import annotations
+
+NAMES = (
+    b" amax_", b" amin_", b" chunk_", b" cumsum_", b" in_", b" interpolate_", b" logsumexp_", b" max_",
+    b" mean_", b" min_", b" norm_", b" normalize_", b" prod_", b" remainder_", b" rmsn_", b" sdpa_",
+    b" softmax_", b" sum_", b" upsample_", b" tensor_split_", b" slice_scatter_", b" pad_",
+)  # fmt: skip
+"""What pnnx calls the layers that can contradict their operator."""
+
+
+def may_contradict(param: bytes) -> bool:
+    """Whether a layer is of a kind that can contradict its operator."""
+    return any(name in param for name in NAMES)
+
+
+def may_be_unfed(param: bytes) -> bool:
+    """Whether an input may have the name of an output."""
+    return b" 0 1 out" in param
