@@ -55,7 +55,7 @@ class Modules(Family):
     Source: ncnn gemm.cpp, layernorm.cpp; twins and maxvit, converted by 20261020.
     """
 
-    code = "PNX128"
+    code = "PNX129"
     name = "module-among-leaks"
     operators = {  # noqa: RUF012 a table, never changed
         "nn.Linear(Tensor input, int in_features, int out_features, bool bias=True) -> Tensor": _linear,
