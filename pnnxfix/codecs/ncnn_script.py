@@ -21,6 +21,8 @@ _TENSOR = re.compile(
 )
 _INPUT = re.compile(r'ex\.input\("([^"\n]{1,255})", ncnn\.Mat\((\w+)([^\n]*)\)')
 _OUTPUT = re.compile(r"out\.append\(torch\.from_numpy\(([^\n]*)\)")
+_SEED = re.compile(r"^([ \t]*)torch\.manual_seed\(0\)(\r?\n)", re.MULTILINE)
+_EXTRACTOR = re.compile(r"^([ \t]*)with net\.create_extractor\(\) as ex:(\r?\n)", re.MULTILINE)
 _BATCH_INDEX = re.compile(r"batch_index=(-?\d{1,4})")
 _SQUEEZED = re.compile(r"\.(?:un)?squeeze\((-?\d{1,4})\)")
 _DTYPE = re.compile(r"dtype=torch\.(\w+)")
@@ -78,3 +80,24 @@ def read_ncnn_script(text: str) -> NcnnScript:
 def _batch_axis(text: str) -> int:
     match = _BATCH_INDEX.search(text) or _SQUEEZED.search(text)
     return int(match[1]) if match else NO_BATCH
+
+
+def add_input(text: str, name: str, shape: tuple[int, ...], batch_axis: int) -> str | None:
+    """The script with one more input that it makes and feeds; None where it is not as pnnx writes it.
+
+    Lines keep their ends. `batch_axis` is the torch axis that the blob leaves out, or NO_BATCH.
+    """
+    seed = _SEED.search(text)
+    extractor = _EXTRACTOR.search(text)
+    if seed is None or extractor is None or seed.end() > extractor.start():
+        return None
+    sizes = "".join(f"{size}, " for size in shape)
+    make = f"{seed[1]}{name} = torch.rand({sizes}dtype=torch.float){seed[2]}"
+    if "batch_index=" in text:
+        mat = f"ncnn.Mat({name}.numpy(), batch_index={batch_axis})"
+    else:
+        squeeze = "" if batch_axis == NO_BATCH else f".squeeze({batch_axis})"
+        mat = f"ncnn.Mat({name}{squeeze}.numpy())"
+    feed = f'{extractor[1]}    ex.input("{name}", {mat}.clone()){extractor[2]}'
+    middle = text[seed.end() : extractor.end()]
+    return f"{text[: seed.end()]}{make}{middle}{feed}{text[extractor.end() :]}"

@@ -108,12 +108,17 @@ class LoadedConversion:
     # what is read only when a repair asks
 
     @cached_property
+    def script_text(self) -> str:
+        """The text of `_ncnn.py`, empty without that file; a repair puts another in its place."""
+        data = self._read(NCNN_PY)
+        return (data or b"").decode("utf-8", "surrogateescape")
+
+    @cached_property
     def script(self) -> NcnnScript:
         """What `_ncnn.py` says; empty without that file."""
         from pnnxfix.codecs.ncnn_script import read_ncnn_script
 
-        data = self._read(NCNN_PY)
-        return read_ncnn_script((data or b"").decode("utf-8", "replace"))
+        return read_ncnn_script(self.script_text)
 
     @cached_property
     def consoles(self) -> list[tuple[Path, Console]]:

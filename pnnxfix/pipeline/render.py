@@ -33,10 +33,7 @@ def render(loaded: LoadedConversion, analysis: Analysis) -> tuple[list[Change], 
             if after is not None:
                 changes.append(Change(loaded.files[role], loaded.original[role], after))
                 if key == "ncnn" and NCNN_PY in loaded.files:
-                    notes.append(
-                        f"{loaded.files[NCNN_PY].name} need not change: the network's inputs, outputs and "
-                        "batch axes are the same"
-                    )
+                    _follow_script(loaded, changes, notes)
     if analysis.plan is not None and analysis.plan.constants:
         changes.append(_insert_weights(loaded, analysis.plan.constants))
     if loaded.python is not None:
@@ -129,6 +126,16 @@ def _insert_weights(loaded: LoadedConversion, constants: list[tuple[float, ...]]
     loaded.stamp_bin()
     data = b"".join(struct.pack(f"<{len(numbers)}f", *numbers) for numbers in constants)
     return Change(path, b"", b"", data)
+
+
+def _follow_script(loaded: LoadedConversion, changes: list[Change], notes: list[str]) -> None:
+    """Add `_ncnn.py` where a repair changed it, else say why it need not change."""
+    path = loaded.files[NCNN_PY]
+    after = loaded.script_text.encode("utf-8", "surrogateescape")
+    if after != loaded.original.get(NCNN_PY, after):
+        changes.append(Change(path, loaded.original[NCNN_PY], after))
+        return
+    notes.append(f"{path.name} need not change: the network's inputs, outputs and batch axes are the same")
 
 
 # Python

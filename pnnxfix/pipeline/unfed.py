@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pnnxfix.codecs.ncnn_script import NO_BATCH, add_input
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.graph import Graph, Operator
+from pnnxfix.graph.shapes import Annotations
 from pnnxfix.graph.splits import is_network_output
-from pnnxfix.pipeline.discovery import NCNN_PARAM, TORCHSCRIPT
+from pnnxfix.pipeline.discovery import NCNN_PARAM, NCNN_PY, TORCHSCRIPT
 from pnnxfix.pipeline.findings import Place, make_finding
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.selection import Selection
@@ -26,8 +28,10 @@ def feed_inputs(loaded: LoadedConversion, selection: Selection, blocked: Refusal
     graph = loaded.ncnn.graph
     for handle, name in _find_unfed(graph):
         row = graph.original(handle)
-        refusal = blocked or _find_lost_cast(loaded)
-        help_text = f"`pnnxfix fix` names its blob {name}, and writes Noop for the output"
+        refusal = blocked or _find_lost_cast(loaded) or _feed_script(loaded, name, row.outputs[0])
+        help_text = (
+            f"`pnnxfix fix` names its blob {name}, writes Noop for the output, and lets model_ncnn.py feed it"
+        )
         if refusal is None:
             _feed(graph, handle, name)
         else:
@@ -38,6 +42,35 @@ def feed_inputs(loaded: LoadedConversion, selection: Selection, blocked: Refusal
             make_finding(UnfedInput, Place(path, handle + 1), message, help_text, row.name, reason)
         )
     return findings
+
+
+def _feed_script(loaded: LoadedConversion, name: str, output: str) -> Refusal | None:
+    """Let `_ncnn.py`, if it is there, make and feed the input; why that cannot be."""
+    if NCNN_PY not in loaded.files:
+        return None
+    shape = _find_shape(loaded, int(name[2:]))
+    axis = loaded.script.outputs.get(output)
+    if shape is None or axis is None:
+        return Refusal("the shape of the input is not in the files", "keep model.pnnx.param beside the model")
+    if len(shape) - (axis != NO_BATCH) > 4:
+        return Refusal(f"an input of {len(shape)} axes cannot be fed to ncnn", "reduce its rank")
+    text = add_input(loaded.script_text, name, shape, axis)
+    if text is None:
+        return Refusal("model_ncnn.py is not as pnnx writes it", "feed the input in your own program")
+    loaded.script_text = text
+    return None
+
+
+def _find_shape(loaded: LoadedConversion, number: int) -> tuple[int, ...] | None:
+    """The shape of an input of the network, by its number."""
+    if loaded.pnnx is None:
+        return None
+    graph = loaded.pnnx.graph
+    inputs = [graph.original(handle) for handle in graph if graph.original(handle).type == "pnnx.Input"]
+    if number >= len(inputs) or not inputs[number].outputs:
+        return None
+    found = Annotations(graph).find(inputs[number].outputs[0])
+    return None if found is None or not found[0] or min(found[0]) < 1 else found[0]
 
 
 def _find_lost_cast(loaded: LoadedConversion) -> Refusal | None:

@@ -7,6 +7,7 @@ this process has a limit of time and of memory, and nothing else depends on it.
 from __future__ import annotations
 
 import ast
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from pnnxfix.verify.instrument import PROBE, Probe, instrument  # noqa: E402
 from pnnxfix.verify.serve import serve  # noqa: E402
-from pnnxfix.verify.signature import Recorder  # noqa: E402
+from pnnxfix.verify.signature import Enough, Recorder  # noqa: E402
 
 _LARGEST_HALF = 65504.0
 _SMALLEST_NORMAL_HALF = 2.0**-14
@@ -155,7 +156,7 @@ def trace(inputs: list[str], folder: str, wanted: list[str], half: str) -> dict[
     import torch
 
     recorder = Recorder(Path(folder), frozenset(wanted))
-    with torch.no_grad():
+    with torch.no_grad(), contextlib.suppress(Enough):
         if Loaded.tree is None:
             _trace_torchscript(_read(inputs), recorder)
         else:

@@ -71,6 +71,16 @@ class Search:
             shapes = self.left.values[partner].signature.shape, self.right.values[at].signature.shape
             if _squeeze(shapes[0]) != _squeeze(shapes[1]):
                 return Culprit(at, partner, 0.0, float(self.errors[partner, at]), "shape")
+            # The same numbers once more, in another shape that nothing on the right side has.
+            behind = [
+                left
+                for left in range(partner + 1, len(self.left.values))
+                if self.errors[left, at] <= self.tolerance
+                and not self._pairing.is_paired(left)
+                and _squeeze(self.left.values[left].signature.shape) != _squeeze(shapes[1])
+            ]
+            if behind:
+                return Culprit(at, behind[-1], 0.0, 0.0, "dropped")
         return None
 
     def _find_jump(self, concerned: Sequence[int], tolerance: float) -> Culprit | None:

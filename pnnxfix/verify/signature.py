@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,8 @@ Array = npt.NDArray[Any]
 BUCKETS = 127
 # Prime to the number of buckets: elements repeat their sign and bucket only every 8.3 million.
 _SIGNS = np.random.RandomState(233).choice(np.array([-1, 1], np.float32), 65521)
+_STRIP = 256
+_ONES = np.ones(_STRIP, np.float32)
 _HUGE = 1e30
 """What a mask of -FLT_MAX holds; such elements count as infinite, or they would drown all others."""
 _SMALLEST_NORMAL = np.float32(1.1754944e-38)
@@ -52,27 +55,40 @@ class Signature:
 
 def read_numbers(array: Array) -> Array:
     """The array as floats. Integers that ncnn carries as bits in a float blob become numbers again."""
-    if array.dtype == np.float32 and array.size and not np.any(np.abs(array) >= _SMALLEST_NORMAL):
+    if array.dtype.kind not in "fiub":
+        return np.zeros(0, np.float32)
+    is_bits = (
+        array.dtype == np.float32 and array.size and not max(array.max(), -array.min()) >= _SMALLEST_NORMAL
+    )
+    if is_bits and not np.isnan(array).any():
         return np.ascontiguousarray(array).view(np.int32).astype(np.float32)
-    return np.asarray(array, dtype=np.float32) if array.dtype.kind in "fiub" else np.zeros(0, np.float32)
+    return np.asarray(array, dtype=np.float32)
 
 
 def sign(array: Array, batches: tuple[int, ...] = (0,)) -> Signature:
-    """The signature of an array; `batches` are the places that its first axis may have in truth."""
+    """The signature of an array; `batches` are the places that its first axis may have in truth.
+
+    Cost: some eight passes over the elements, most of them in BLAS.
+    """
     numbers = read_numbers(array)
-    finite = np.abs(numbers) < _HUGE
-    nans, below, above = int(np.isnan(numbers).sum()), 0, 0
-    if not finite.all():
+    lowest, highest = float(numbers.min(initial=np.inf)), float(numbers.max(initial=-np.inf))
+    nans, below, above = 0, 0, 0
+    if numbers.size and not (lowest > -_HUGE and highest < _HUGE):  # nan is in neither range
+        finite = np.abs(numbers) < _HUGE
+        nans = int(np.isnan(numbers).sum())
         below, above = int((numbers <= -_HUGE).sum()), int((numbers >= _HUGE).sum())
         numbers = np.where(finite, numbers, np.float32(0))
-    wide = numbers.astype(np.float64)
+        lowest, highest = float(numbers.min()), float(numbers.max())
+    flat = numbers.reshape(-1)
+    # Beyond 1e18 a square is beyond float32; such values are rare, and worth the slower way.
+    wide = flat.astype(np.float64) if numbers.size and max(highest, -lowest) > 1e12 else flat
     square = wide * wide
     moments = (
-        float(wide.sum()),
-        float(math.sqrt(square.sum())),
-        float((square * wide).sum()),
-        float(numbers.min(initial=math.inf)),
-        float(numbers.max(initial=-math.inf)),
+        float(wide.sum(dtype=np.float64)),
+        math.sqrt(float(np.dot(wide, wide))),
+        float(np.dot(square, wide)),
+        lowest,
+        highest,
     )
     sketches = [_sketch(np.moveaxis(numbers, 0, at) if at else numbers) for at in batches]
     return Signature(array.shape, nans, (below, above), moments, np.stack(sketches))
@@ -80,9 +96,24 @@ def sign(array: Array, batches: tuple[int, ...] = (0,)) -> Signature:
 
 def _sketch(numbers: Array) -> npt.NDArray[np.float64]:
     flat = numbers.reshape(-1)
-    padded = np.zeros(-(-flat.size // BUCKETS) * BUCKETS, np.float32)
-    padded[: flat.size] = flat * np.resize(_SIGNS, flat.size)
-    return np.asarray(padded.reshape(-1, BUCKETS).sum(0, dtype=np.float64))
+    rows = -(-flat.size // BUCKETS)
+    padded = np.zeros(rows * BUCKETS, np.float32)
+    np.multiply(flat, _signs(flat.size), out=padded[: flat.size])
+    total = np.zeros(BUCKETS)
+    table = padded.reshape(rows, BUCKETS)
+    for start in range(0, rows, _STRIP):  # short sums in float32, their sum in float64
+        strip = table[start : start + _STRIP]
+        total += _ONES[: len(strip)] @ strip
+    return total
+
+
+@lru_cache(maxsize=32)
+def _signs(count: int) -> Array:
+    return np.resize(_SIGNS, count)
+
+
+class Enough(Exception):
+    """All wanted values have been seen; the rest of the network need not run."""
 
 
 class Recorder:
@@ -91,6 +122,7 @@ class Recorder:
     def __init__(self, folder: Path, wanted: frozenset[str] = frozenset()) -> None:
         self._folder = folder
         self._wanted = wanted
+        self._missing = set(wanted)
         self._records: IO[str] = open(folder / "records.jsonl", "w")  # noqa: SIM115
         self._sketches: IO[bytes] = open(folder / "sketches.f8", "wb")  # noqa: SIM115
 
@@ -99,11 +131,22 @@ class Recorder:
         if self._wanted:
             if key in self._wanted:
                 np.save(self._folder / f"{key}.npy", read_numbers(array).reshape(array.shape))
+                self._missing -= {key}
+            if not self._missing:
+                raise Enough
             return
         signature = sign(array, batches)
         self._sketches.write(signature.sketches.tobytes())
         self._sketches.flush()
-        record = {**facts, **asdict(signature), "key": key, "sketches": len(batches)}
+        record = {
+            **facts,
+            "key": key,
+            "shape": signature.shape,
+            "nans": signature.nans,
+            "infinities": signature.infinities,
+            "moments": signature.moments,
+            "sketches": len(batches),
+        }
         self._records.write(json.dumps(record) + "\n")
         self._records.flush()
 

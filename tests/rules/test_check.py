@@ -13,7 +13,6 @@ from pnnxfix.pipeline.run import check_paths
 from tests.helpers.conversions import FAMILY, LEAKED, STORED, Stored, snapshot
 
 EXPRESSION, UNKNOWN_LAYER, LEAKED_CALL, BARE_SPECIAL = "PNX201", "PNX900", "PNX110", "PNX202"
-LOWERED = {**FAMILY, "aten::frac": "PNX121"}
 Found = set[tuple[str, int, int, str]]
 """Ending of the file name, line, column and code."""
 
@@ -27,7 +26,7 @@ def find_leaks(stored: Stored) -> Found:
         if kind == "pnnx.Expression":
             found.add((".ncnn.param", line, 1, EXPRESSION))
         elif kind not in known:
-            found.add((".ncnn.param", line, 1, LOWERED.get(kind, UNKNOWN_LAYER)))
+            found.add((".ncnn.param", line, 1, FAMILY.get(kind, UNKNOWN_LAYER)))
     for line, row in enumerate(stored.text(".pnnx.param").splitlines()[2:], 3):
         kind = row.split()[0]
         # torch.clamp is what pnnx writes there itself.
