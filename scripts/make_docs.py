@@ -6,7 +6,8 @@ A block after `<!-- run: SETUP -->` is run, and the output under each `$ ` line 
 SETUP is `git` (an empty repository) and any number of `[FOLDER=]CASE[:GLOB]`: files of the fixture CASE of
 the latest release, copied into a new directory. `<!-- run -->` goes on where the block before ended.
 `, exit N` states the last command's exit code; another one is an error. What stands between
-`<!-- table: NAME -->` and `<!-- /table -->` is made from the rules and the fixtures.
+`<!-- table: NAME -->` and `<!-- /table -->` is made from the rules and the fixtures, or was measured by
+another command and stays.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from shutil import copy
 
 import pnnxfix
 from pnnxfix.report import Finding
-from pnnxfix.rules.base import OperatorRule
+from pnnxfix.rules.base import OperatorRule, Rule
 from pnnxfix.rules.cases import LATEST
-from pnnxfix.rules.registry import all_rules, operator_rules
+from pnnxfix.rules.registry import all_rules, operator_rules, walk_operator_modules
+from pnnxfix.rules.schema_types import find_overloads
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "fixtures"
@@ -37,15 +39,26 @@ BLOCK = re.compile(
     r"(?P<body>.*?)(?P<end>^```\n)",
     re.DOTALL | re.MULTILINE,
 )
-TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
+
+_CONSOLE = "PNX5"
+_EXAMPLES = 3
+# Written by `scripts/convert_table.py`, which converts models for it.
+_MEASURED = {"convert"}
 
 
 def render_page(text: str) -> str:
     """The page with its tables and outputs made anew. Raises SystemExit for a wrong exit code."""
-    text = TABLE.sub(lambda match: match[1] + "\n" + _TABLES[match[2]]() + "\n" + match[3], text)
+    text = TABLE.sub(_make_table, text)
     with tempfile.TemporaryDirectory() as name:
         session = _Session(Path(name))
         return BLOCK.sub(session.run_block, text)
+
+
+def _make_table(match: re.Match[str]) -> str:
+    if match[2] in _MEASURED:
+        return match[0]
+    return f"{match[1]}\n{_TABLES[match[2]]()}\n{match[4]}"
 
 
 class _Session:
@@ -126,24 +139,83 @@ def _table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _list_rules() -> str:
-    rows = [
-        (rule.code, rule.name, rule.fixable, (rule.__doc__ or "").splitlines()[0])
-        for rule in all_rules()
-        if not issubclass(rule, OperatorRule)
-    ]
-    return _table("| code | name | repaired | what it finds |", rows)
+    rows = []
+    for rule in all_rules():
+        if issubclass(rule, OperatorRule) or rule.code.startswith(_CONSOLE):
+            continue
+        rows.append((rule.code, rule.name, rule.fixable, _summary(rule)))
+    explained = [rule.code for rule in all_rules() if rule.code.startswith(_CONSOLE)]
+    about = f"A line that pnnx printed, with `check --log`: {len(explained)} kinds, [one by one](docs/console.md)."
+    rows.append((f"{explained[0]} to {explained[-1]}", "", "never", about))
+    return _table("| code | name | repaired | what it finds |", sorted(rows))
+
+
+def _list_families() -> str:
+    rows = []
+    for family, rules in _families():
+        such = ", ".join(f"`{rule.operator}`" for rule in rules[:_EXAMPLES])
+        left = len(rules) - _EXAMPLES
+        if left > 0:
+            such += f" and {left} more"
+        rows.append((f"[{family.code}](docs/operators.md#{_anchor(family)})", such, _summary(family)))
+    return _table("| code | operators | what it finds |", rows)
 
 
 def _list_operators() -> str:
+    parts = []
+    for family, rules in _families():
+        rows = [(f"`{rule.operator}`", f"`{_arguments(rule)}`", _public(rule)) for rule in rules]
+        head = f"## {family.code} {family.name}\n\n{_summary(family)}\n\n"
+        parts.append(head + _table("| operator | arguments | Python gets |", rows))
+    return "\n".join(parts)
+
+
+def _list_seen() -> str:
     found = _read_fixtures()
     rows = []
-    for operator, rule in sorted(operator_rules().items(), key=lambda item: (item[1].code, item[0])):
-        python, ncnn, refusals, releases = (found[operator][key] for key in ("py", "ncnn", "no", "release"))
-        span = " to ".join(sorted({min(releases), max(releases)})) if releases else "none"
-        texts = (_code(python), _code(ncnn), "; ".join(refusals) or "-")
-        rows.append((rule.code, f"`{operator}`", *texts, span))
-    head = "| code | pnnx leaves | Python gets | ncnn gets | refused for ncnn, tried | pnnx, tried |"
-    return _table(head, rows)
+    for operator, forms in sorted(found.items()):
+        known = "::" in operator or operator in operator_rules()
+        if not known or not (forms["py"] or forms["ncnn"]):
+            continue
+        python, ncnn, refusals, releases = (forms[key] for key in ("py", "ncnn", "no", "release"))
+        span = " to ".join(sorted({min(releases), max(releases)}))
+        rows.append((f"`{operator}`", _code(python), _code(ncnn), "; ".join(refusals) or "-", span))
+    return _table("| pnnx leaves | Python gets | ncnn gets | refused for ncnn | pnnx |", rows)
+
+
+def _families() -> list[tuple[type[OperatorRule], list[OperatorRule]]]:
+    """Each class of operator rules with its rules in the order of its table, by code."""
+    found: defaultdict[type[OperatorRule], list[OperatorRule]] = defaultdict(list)
+    for _, rules in walk_operator_modules():
+        for rule in rules:
+            found[type(rule)].append(rule)
+    return sorted(found.items(), key=lambda item: item[0].code)
+
+
+def _summary(rule: type[Rule]) -> str:
+    return (rule.__doc__ or "").splitlines()[0]
+
+
+def _anchor(rule: type[Rule]) -> str:
+    return f"{rule.code}-{rule.name}".lower()
+
+
+def _arguments(rule: OperatorRule) -> str:
+    return rule.schema.removeprefix(rule.operator).rpartition(" -> ")[0]
+
+
+def _public(rule: OperatorRule) -> str:
+    """The Python that a leaked call becomes: its public names, by overload."""
+    if "::" not in rule.operator:
+        return "needs none"
+    overloads = find_overloads(rule.operator)
+    names = dict.fromkeys(_shorten(overload.public) for overload in overloads if overload.public)
+    return _code(names or [f"torch.ops.{rule.operator.replace('::', '.')}"])
+
+
+def _shorten(public: str) -> str:
+    """Without the arguments, but `.name()` of a method, which tells it from an attribute."""
+    return public if public.endswith("()") else public.partition("(")[0]
 
 
 def _code(words: Iterable[str]) -> str:
@@ -179,7 +251,7 @@ def _read_forms(finding: Finding, key: str) -> Iterator[str]:
         yield from (layer.split()[0] for layer in written.split(" and ") if layer)
 
 
-_TABLES = {"rules": _list_rules, "operators": _list_operators}
+_TABLES = {"rules": _list_rules, "families": _list_families, "operators": _list_operators, "seen": _list_seen}
 
 
 def main() -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pnnxfix.codecs.ncnn_script import NO_BATCH
+from pnnxfix.graph.graph import Operator
 from pnnxfix.pipeline.discovery import NCNN_PY
-from pnnxfix.verify.causes import find_causes, find_output_causes
+from pnnxfix.verify.causes import find_causes, find_main, find_output_causes
 from pnnxfix.verify.compare import measure
 from pnnxfix.verify.distance import find_errors
 from pnnxfix.verify.form import Form, NcnnForm, TorchForm
@@ -171,10 +172,9 @@ class _Bisection:
     # what is told
 
     def _describe(self, search: Search, culprit: Culprit) -> Divergence:
-        left, right = search.left, search.right
+        right = search.right
         operator = right.values[culprit.right]
         layer = right.layers[culprit.right] if right.layers else None
-        partner = None if culprit.left is None else left.values[culprit.left]
         name = (
             layer.name if layer is not None else str(operator.record.facts.get("target", operator.record.key))
         )
@@ -183,12 +183,26 @@ class _Bisection:
             self.form.name,
             name,
             operator.kind,
-            find_places(self.subject, operator.record, layer, partner.record if partner else None),
+            self._places(search, culprit, layer),
             culprit.error_in,
             culprit.error_out,
             (*find_causes(self.subject, search, culprit, layer, self.report), *filter(None, [self.death])),
             _steps(search, culprit),
             evidence,
+        )
+
+    def _places(self, search: Search, culprit: Culprit, layer: Operator | None) -> tuple[Place, ...]:
+        """Those of the operator and its layer, before them that of what the operator is fused with."""
+        record = search.right.values[culprit.right].record
+        if culprit.left is None:
+            return find_places(self.subject, record, layer, None)
+        own = find_places(self.subject, record, layer, search.left.values[culprit.left].record)
+        main = find_main(search, culprit, layer)
+        if main is None or main == culprit.left:
+            return own
+        fused = find_places(self.subject, None, None, search.left.values[main].record)
+        return tuple(
+            sorted((*fused, *own), key=lambda place: [p.path for p in (*own, *fused)].index(place.path))
         )
 
     def _fetch(self, search: Search, culprit: Culprit) -> Measure | None:

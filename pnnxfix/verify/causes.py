@@ -6,6 +6,7 @@ from pnnxfix.codecs.console import read_console
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.graph import Operator
 from pnnxfix.verify.distance import is_rearranged
+from pnnxfix.verify.kinds import is_fused_into, may_stand_for
 from pnnxfix.verify.outcome import FormReport, Measure
 from pnnxfix.verify.places import find_operator
 from pnnxfix.verify.search import Culprit, Search
@@ -86,7 +87,8 @@ def find_causes(
             causes.append(f"{shape}, which the next layer takes for another shape")
         elif left is not None:
             causes.append(f"{shape}, the reference has {list(left.signature.shape)}, batch included")
-    row = find_operator(subject, left.record if left is not None else None)
+    main = find_main(search, culprit, layer)
+    row = find_operator(subject, None if main is None else search.left.values[main].record)
     if layer is not None and row is not None:
         causes.extend(_compare_parameters(layer, row))
         causes.extend(_read_log(subject, row))
@@ -98,6 +100,16 @@ def find_causes(
         causes.extend(_check_broadcast(search, culprit))
     causes.extend(f"ncnn printed: {message}" for message in report.messages[-3:] if report.form == "ncnn")
     return tuple(dict.fromkeys(causes))
+
+
+def find_main(search: Search, culprit: Culprit, layer: Operator | None) -> int | None:
+    """The left operator that a layer is named after: with a fused activation, what comes before that."""
+    at = culprit.left
+    if at is None or layer is None or culprit.finding != "value":
+        return at
+    sources = search.left.values[at].inputs
+    is_fused = is_fused_into(layer, search.left.values[at].kind) and len(sources) == 1
+    return sources[0] if is_fused and not may_stand_for(layer, search.left.values[at].kind) else at
 
 
 def find_output_causes(one: Measure) -> tuple[str, ...]:

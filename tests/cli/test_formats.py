@@ -284,7 +284,7 @@ def test_sarif_of_nothing(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
 
 def test_github_commands_are_escaped() -> None:
     assert render_github(ODD).splitlines() == [
-        "::error file=a b%25%2C%3A\udcff.param,line=3,col=1,title=PNX900 unknown-layer"
+        "::error file=a b%25%2C%3A\\udcff.param,line=3,col=1,title=PNX900 unknown-layer"
         "::50%25%0Aof%0Anot repaired: no: rule%0Ah",
         "::error file=/nowhere/x,title=pnnxfix::gone",
         "::error file=y,line=2,col=0,title=pnnxfix::odd%0Amend it",
