@@ -225,21 +225,27 @@ def _code(words: Iterable[str]) -> str:
 def _read_fixtures() -> Mapping[str, Mapping[str, dict[str, None]]]:
     """What `check` says of each fixture: by operator, the forms written, the refusals, the releases."""
     found: defaultdict[str, defaultdict[str, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
+    for release, folder in _list_fixtures():
+        for finding in pnnxfix.check(folder).findings:
+            forms = found[finding.message.partition("`")[2].partition("`")[0]]
+            forms["release"][release] = None
+            if finding.path.name.endswith(".pnnx.param"):
+                continue
+            key = "py" if finding.path.suffix == ".py" else "ncnn"
+            if finding.refusal is None:
+                forms[key].update(dict.fromkeys(_read_forms(finding, key)))
+            elif key == "ncnn":
+                forms["no"][finding.refusal.partition(", and ")[0]] = None
+    return found
+
+
+def _list_fixtures() -> Iterator[tuple[str, Path]]:
+    """The conversions that hold an ncnn graph, each with its release."""
     cases = json.loads((FIXTURES / "MANIFEST.json").read_text())["cases"]
     for name, case in cases.items():
-        for release in case["files"]:
-            for finding in pnnxfix.check(FIXTURES / release / name).findings:
-                operator = finding.message.partition("`")[2].partition("`")[0]
-                forms = found[operator]
-                forms["release"][release] = None
-                key = "py" if finding.path.suffix == ".py" else "ncnn"
-                if finding.path.name.endswith(".pnnx.param"):
-                    continue
-                if finding.refusal is None:
-                    forms[key].update(dict.fromkeys(_read_forms(finding, key)))
-                elif key == "ncnn":
-                    forms["no"][finding.refusal.partition(", and ")[0]] = None
-    return found
+        yield from ((release, FIXTURES / release / name) for release in case["files"])
+    for folder in sorted((FIXTURES / "lowering").glob("*/*")):
+        yield folder.parent.name, folder
 
 
 def _read_forms(finding: Finding, key: str) -> Iterator[str]:
@@ -248,7 +254,9 @@ def _read_forms(finding: Finding, key: str) -> Iterator[str]:
     if key == "py":
         yield written.partition("(")[0]
     else:
-        yield from (layer.split()[0] for layer in written.split(" and ") if layer)
+        words = [layer.split()[0] for layer in written.split(" and ") if layer]
+        # The other words are of `3 more layers`, and of what is written together with something else.
+        yield from (word for word in words if word[0].isupper())
 
 
 _TABLES = {"rules": _list_rules, "families": _list_families, "operators": _list_operators, "seen": _list_seen}

@@ -33,12 +33,13 @@ NEW = """    in0 = torch.rand(1, 3, 8, 8, dtype=torch.float)
 def test_both_forms(end: str) -> None:
     image = ScriptInput((1, 3, 8, 8), "float", 0)
     assert read_ncnn_script(NEW.replace("\n", end)) == NcnnScript(
-        {"in0": image}, {"out0": 0, "out1": NO_BATCH}
+        {"in0": image}, {"out0": 0, "out1": NO_BATCH}, has_members=True
     )
     old = read_ncnn_script(OLD.replace("\n", end))
     assert old.inputs["in0"] == image
     assert (old.inputs["in1"].dtype, old.inputs["in1"].batch_axis) == ("long", NO_BATCH)
     assert old.outputs == {"out0": 0, "out1": NO_BATCH}
+    assert not old.has_members
 
 
 @pytest.mark.parametrize(

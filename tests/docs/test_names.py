@@ -13,6 +13,7 @@ from pnnxfix.cli.app import app
 from pnnxfix.cli.config import _READERS
 from pnnxfix.cli.parameters import FORMATS
 from pnnxfix.rules.catalogue import entries
+from pnnxfix.rules.registry import operator_rules
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -64,8 +65,15 @@ def test_formats(output_format: str) -> None:
 
 
 def test_codes_stand_in_the_readme() -> None:
-    rows = re.findall(r"^\| (PNX\d+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    """One row each; those of the console have a page of their own."""
+    rows = re.findall(r"^\| \[?(PNX\d+)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    rows += re.findall(r"^\| (PNX5\d+) \|", (ROOT / "docs" / "console.md").read_text(), re.MULTILINE)
     assert sorted(set(rows)) == [entry.code for entry in entries()]
+
+
+def test_every_operator_with_a_rule_is_listed() -> None:
+    rows = re.findall(r"^\| `(\S+)` \| `\(", (ROOT / "docs" / "operators.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(operator_rules())
 
 
 def test_ranges_of_codes_are_explained() -> None:

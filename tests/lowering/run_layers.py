@@ -19,6 +19,11 @@ from pnnxfix.rules.registry import operator_rules
 Array = np.ndarray[Any, Any]
 
 
+def name_value(value: Any) -> str:
+    """A test's id for a parameter, the same in every process: no address of a function in it."""
+    return value.__name__ if callable(value) else str(value)[:40]
+
+
 def run_rule(
     operator: str,
     *arguments: Any,

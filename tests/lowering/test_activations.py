@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pnnxfix.rules.lowering.builder import NotExpressible
-from tests.lowering.run_layers import Array, run_rule
+from tests.lowering.run_layers import Array, name_value, run_rule
 
 X: Any = "the tensor"
 NUMBERS = [0.0, -0.0, 0.5, -0.5, 0.2, 1.0, -1.0, 3.75, -3.75, 25.0, -25.0, 150.0, -150.0, 1e6, -1e6, 1e-7]
@@ -50,7 +50,7 @@ CASES: list[Case] = [
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 7, 11), (6, 23), (3, 5, 7)], ids=str)
-@pytest.mark.parametrize(("operator", "arguments", "expected"), CASES, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(("operator", "arguments", "expected"), CASES, ids=name_value)
 def test_activation(
     operator: str, arguments: tuple[Any, ...], expected: Callable[[Array], Any], shape: tuple[int, ...]
 ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pnnxfix.rules.lowering.builder import NotExpressible
-from tests.lowering.run_layers import Array, run_rule
+from tests.lowering.run_layers import Array, name_value, run_rule
 
 X: Any = "the tensor"
 WIDE = [0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 1e-30, -1e-30, 1e-6, -1e-6, 2.5, -2.5, 17.25, -80.0, 80.0]
@@ -83,9 +83,7 @@ def check(found: Array, wanted: Array, where: object = "") -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 7, 11), (67,)], ids=str)
-@pytest.mark.parametrize(
-    ("operator", "arguments", "numbers", "expected"), ONE, ids=lambda value: str(value)[:40]
-)
+@pytest.mark.parametrize(("operator", "arguments", "numbers", "expected"), ONE, ids=name_value)
 def test_one_tensor(
     operator: str,
     arguments: tuple[Any, ...],
@@ -145,7 +143,7 @@ def draw(kind: str, shape: tuple[int, ...], seed: int) -> Array:
     ],
     ids=str,
 )
-@pytest.mark.parametrize(("operator", "kinds", "expected"), TWO, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("operator", "kinds", "expected"), TWO, ids=name_value)
 def test_two_tensors(
     operator: str,
     kinds: str,

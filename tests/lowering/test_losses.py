@@ -11,7 +11,7 @@ import pytest
 
 from pnnxfix.rules.lowering.builder import NotExpressible
 from pnnxfix.rules.lowering.stored import StoredTensor
-from tests.lowering.run_layers import Array, run_rule
+from tests.lowering.run_layers import Array, name_value, run_rule
 
 REDUCTIONS: list[tuple[int, Callable[[Array], Any]]] = [(0, lambda x: x), (1, np.mean), (2, np.sum)]
 
@@ -91,7 +91,7 @@ CASES: list[Case] = [
 
 @pytest.mark.parametrize("shape", [(3, 5, 7), (1, 3, 6, 7), (67,)], ids=str)
 @pytest.mark.parametrize(("reduction", "total"), REDUCTIONS, ids=["none", "mean", "sum"])
-@pytest.mark.parametrize(("operator", "kinds", "rest", "expected"), CASES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("operator", "kinds", "rest", "expected"), CASES, ids=name_value)
 def test_loss_of_two_tensors(
     operator: str,
     kinds: str,
