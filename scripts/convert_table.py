@@ -139,9 +139,7 @@ def _median(values: object) -> float:
     return statistics.median(values)  # type: ignore[call-overload,no-any-return]
 
 
-def _write_table(
-    ways: list[Way], comparable: int, tried: int, total: int, runs: dict[str, Converted]
-) -> str:
+def _write_table(ways: list[Way], comparable: int, tried: int, total: int, runs: dict[str, Converted]) -> str:
     import importlib.metadata
 
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "pnnx", "ncnn"))

@@ -144,9 +144,11 @@ def _list_rules() -> str:
         if issubclass(rule, OperatorRule) or rule.code.startswith(_CONSOLE):
             continue
         rows.append((rule.code, rule.name, rule.fixable, _summary(rule)))
-    explained = [rule.code for rule in all_rules() if rule.code.startswith(_CONSOLE)]
-    about = f"A line that pnnx printed, with `check --log`: {len(explained)} kinds, [one by one](docs/console.md)."
-    rows.append((f"{explained[0]} to {explained[-1]}", "", "never", about))
+    lines = [rule.code for rule in all_rules() if rule.code.startswith(_CONSOLE)]
+    about = (
+        f"A line that pnnx printed, with `check --log`: {len(lines)} kinds, [one by one](docs/console.md)."
+    )
+    rows.append((f"{lines[0]} to {lines[-1]}", "", "never", about))
     return _table("| code | name | repaired | what it finds |", sorted(rows))
 
 

@@ -25,15 +25,34 @@ Exit codes:
 @click.command("convert", epilog=_EPILOG, add_help_option=False)
 @help_option
 @click.argument("words", metavar="MODEL [KEY=VALUE]...", nargs=-1, required=True)
-@click.option("--prepare", is_flag=True,
-              help="Also try a copy of the model in operators that pnnx converts; keep the better one.")
+@click.option(
+    "--prepare",
+    is_flag=True,
+    help="Also try a copy of the model in operators that pnnx converts; keep the better one.",
+)
 @click.option("--pnnx", "program", metavar="PATH", help="This pnnx, not the one that is installed.")
-@click.option("--custom-layer", "custom_layers", metavar="TYPE", multiple=True,
-              help="A layer type that your own program registers with ncnn; repeatable.")
-@click.option("--timeout", metavar="SECONDS", type=float, default=3600.0, show_default=True,
-              help="For each run of pnnx, and each answer of PyTorch and ncnn.")
-@click.option("--output-format", type=click.Choice(["full", "json"]), default="full", show_default=True,
-              help="How the report is printed.")
+@click.option(
+    "--custom-layer",
+    "custom_layers",
+    metavar="TYPE",
+    multiple=True,
+    help="A layer type that your own program registers with ncnn; repeatable.",
+)
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=float,
+    default=3600.0,
+    show_default=True,
+    help="For each run of pnnx, and each answer of PyTorch and ncnn.",
+)
+@click.option(
+    "--output-format",
+    type=click.Choice(["full", "json"]),
+    default="full",
+    show_default=True,
+    help="How the report is printed.",
+)
 @click.option("--color/--no-color", default=None, help="Colour always, or never.")  # fmt: skip
 def command(
     words: tuple[str, ...],

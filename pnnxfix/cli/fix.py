@@ -41,10 +41,17 @@ Exit codes:
     default=None,
     help="Put a Clip into the layer before it where pnnx would.  [default: fuse]",
 )
-@click.option("--verify", is_flag=True,
-              help="Run the repaired model first, as `pnnxfix verify` does; write what agrees.")
-@click.option("--report", "page", metavar="FILE.html",
-              help="With --verify: a page with errors, and each repair drawn before and after.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Run the repaired model first, as `pnnxfix verify` does; write what agrees.",
+)
+@click.option(
+    "--report",
+    "page",
+    metavar="FILE.html",
+    help="With --verify: a page with errors, and each repair drawn before and after.",
+)
 @click.option(
     "--load-check/--no-load-check",
     default=None,

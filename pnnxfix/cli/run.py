@@ -32,9 +32,7 @@ class OutputFailed(Exception):
         super().__init__(str(cause))
 
 
-def run_check(
-    paths: Sequence[Path], options: Options, view: View, runner: Runner | None = None
-) -> int:
+def run_check(paths: Sequence[Path], options: Options, view: View, runner: Runner | None = None) -> int:
     """Check, show the report, give the exit code. `runner` stands in for `check_paths`."""
     from pnnxfix.pipeline.run import check_paths
 

@@ -142,9 +142,7 @@ def _raise_for_input(log: Log, stage: Stage, run: Run) -> None:
         raise PnnxfixError(f"{stage.arguments.model}: pnnx gave no end within {run.seconds:.0f} s")
 
 
-def _explain(
-    log: Log, stage: Stage, findings: Sequence[Finding], agrees: bool
-) -> list[Explanation]:
+def _explain(log: Log, stage: Stage, findings: Sequence[Finding], agrees: bool) -> list[Explanation]:
     """The log's lines; where the numbers agree, what was doubtful of them is not."""
     conversions, _, _ = find_conversions([stage.folder])
     found = []

@@ -187,9 +187,7 @@ def _explain_group(log: Log, group: Group, ties: _Ties) -> Explanation:
         operator = group.match.get("path", "")
     elif group.match.get("kind"):
         operator, places = ties.find_kind(group.match["kind"])
-    return Explanation(
-        log.path, group.line, group.count, rule, verdict, message, help_text, operator, places
-    )
+    return Explanation(log.path, group.line, group.count, rule, verdict, message, help_text, operator, places)
 
 
 _DROPPED: dict[Verdict, str] = {

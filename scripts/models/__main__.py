@@ -112,16 +112,16 @@ def _report(
         f"Written by `make models`: {versions}. Random weights, fp32, one image or sentence each.",
         "",
         f"ncnn loads the model and gives PyTorch's numbers: {ok_before} of {total} before, "
-        f"{ok_after} of {total} after `pnnxfix fix` ({repair.seconds:.1f} s for all; "
+        f"{ok_after} of {total} after `pnnxfix fix`, which changed {len(repair.changed)} "
+        f"({repair.seconds:.1f} s for all; "
         f"pnnx took {sum(r.seconds for r in records.values()):.0f} s).",
         "",
         "| architecture | pnnx alone | after `fix` | |",
         "|---|---|---|---|",
     ]
     for name, was, now in rows:
-        lines.append(
-            f"| {name} | {was.state} | {now.state} | {now.message.replace('|', '/') if now.state != 'ok' else ''} |"
-        )
+        why = now.message.replace("|", "/") if now.state != "ok" else ""
+        lines.append(f"| {name} | {was.state} | {now.state} | {why} |")
     left = [
         f"- {name}: {record.skipped or record.failure}"
         for name, record in records.items()

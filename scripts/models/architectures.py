@@ -61,7 +61,6 @@ TIMM = [
     "nfnet_l0",
     "res2net50_26w_4s",
     "seresnet18",
-    "sknet18",
     "tresnet_m",
     "vovnet39a",
     "xception41",
@@ -75,9 +74,19 @@ TIMM = [
     "mambaout_femto",
     "inception_next_atto",
     "caformer_s18",
-    "metaformer_ppaa_s12_224",
 ]
-TORCHVISION = ["swin_t", "swin_v2_t", "mobilenet_v3_small", "shufflenet_v2_x0_5", "regnet_y_400mf", "squeezenet1_0", "googlenet", "mnasnet0_5", "convnext_tiny", "maxvit_t"]  # fmt: skip
+TORCHVISION = [
+    "swin_t",
+    "swin_v2_t",
+    "mobilenet_v3_small",
+    "shufflenet_v2_x0_5",
+    "regnet_y_400mf",
+    "squeezenet1_0",
+    "googlenet",
+    "mnasnet0_5",
+    "convnext_tiny",
+    "maxvit_t",
+]
 SEGMENTATION = ["lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "fcn_resnet50"]
 TRANSFORMERS = [
     "bert",

@@ -35,7 +35,8 @@ def make_transformer(name: str) -> Network:
         ),
         "t5_encoder": (
             t.T5EncoderModel, t.T5Config,
-            {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "vocab_size": 200}, words,
+            {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "vocab_size": 200},
+            words,
         ),
         "wav2vec2": (t.Wav2Vec2Model, t.Wav2Vec2Config, _SMALL, sound),
         "wavlm": (t.WavLMModel, t.WavLMConfig, _SMALL, sound),

@@ -10,7 +10,9 @@ INDEX = Path(__file__).resolve().parents[2] / "pnnxfix" / "data" / "operators.tx
 
 
 def test_index_is_current() -> None:
-    expected = sorted(f"{rule.operator} {module}" for module, rules in walk_operator_modules() for rule in rules)
+    expected = sorted(
+        f"{rule.operator} {module}" for module, rules in walk_operator_modules() for rule in rules
+    )
     assert INDEX.read_text().splitlines() == expected, "run `make index`"
 
 

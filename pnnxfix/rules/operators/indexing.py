@@ -212,6 +212,10 @@ class Indexing(Family):
     cases = (
         Case("x[:, [3, 0, 0, 2, 1]]", id="index", x="f32[2,4,3]"),
         Refused(
-            "torch.index_select(x, 0, y)", id="computed-index", because="computed while", x="f32[5,2]", y="i64[3]"
+            "torch.index_select(x, 0, y)",
+            id="computed-index",
+            because="computed while",
+            x="f32[5,2]",
+            y="i64[3]",
         ),
     )
