@@ -152,6 +152,17 @@ def _list_rules() -> str:
     return _table("| code | name | repaired | what it finds |", sorted(rows))
 
 
+def _list_pages() -> str:
+    """Links to all pages by their titles, also to those that other commands write."""
+    pages = [page for page in PAGES if page.name != "README.md"] + [ROOT / "CHANGELOG.md"]
+    links = [f"- [{_title(page)}]({page.relative_to(ROOT).as_posix()})" for page in pages]
+    return "\n".join([*sorted(links), "- [BSD-3-Clause](LICENSE)"]) + "\n"
+
+
+def _title(page: Path) -> str:
+    return page.read_text().partition("\n")[0].removeprefix("# ")
+
+
 def _list_families() -> str:
     rows = []
     for family, rules in _families():
@@ -261,7 +272,13 @@ def _read_forms(finding: Finding, key: str) -> Iterator[str]:
         yield from (word for word in words if word[0].isupper())
 
 
-_TABLES = {"rules": _list_rules, "families": _list_families, "operators": _list_operators, "seen": _list_seen}
+_TABLES = {
+    "rules": _list_rules,
+    "families": _list_families,
+    "operators": _list_operators,
+    "seen": _list_seen,
+    "pages": _list_pages,
+}
 
 
 def main() -> None:

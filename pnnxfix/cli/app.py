@@ -25,12 +25,14 @@ Examples:
   pnnxfix fix --diff model.ncnn.param  what a repair would change
   pnnxfix fix model.ncnn.param         repair all files of that conversion
   pnnxfix convert model.pt inputshape=[1,3,224,224]   pnnx, repaired and compared
+  pnnxfix verify .                     prove the numbers against PyTorch; runs generated code
   pnnxfix rule PNX101                  what a code means
 
 \b
 Exit codes:
-  0  nothing found (check), nothing left (fix)
-  1  findings (check), findings left (fix), or files changed (fix --exit-non-zero-on-fix)
+  0  nothing found (check), nothing left (fix), equal (verify), a working model (convert)
+  1  findings (check), findings left (fix), files changed (fix --exit-non-zero-on-fix),
+     different (verify), no working model (convert)
   2  a usage error, or something could not be read, run or written; 2 wins over 1
 
 Settings are read from [tool.pnnxfix] in the nearest pyproject.toml.

@@ -59,6 +59,11 @@ class RegionPlanner:
         if isinstance(parts, Refusal):
             return parts
         region = RegionLowerer(self._loaded, self._regions, call.scalar).lower(parts)
+        if isinstance(region, RegionLowering) and region.constants and self._loaded.bin_path is None:
+            return Refusal(
+                "its constants need a place in .ncnn.bin, which is not beside the graph",
+                "put the model's .ncnn.bin beside its .ncnn.param",
+            )
         if isinstance(region, RegionLowering):
             self.lowered.update(region.handles)
         return region

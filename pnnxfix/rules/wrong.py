@@ -47,7 +47,7 @@ class UnfedInput(Rule):
 
     Repair: the input gets its name back, and a Noop makes the output of it.
 
-    Limits: `_ncnn.py` is left as it is and feeds no such input. A model that converts to bfloat16 is
+    Limits: `_ncnn.py` is made to feed it, where `.pnnx.param` tells its shape. A model that converts to bfloat16 is
     refused; one that converts to half keeps the float32 numbers.
 
     Example:

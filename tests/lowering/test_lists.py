@@ -9,16 +9,20 @@ from pathlib import Path
 import pnnxfix
 
 INPUT = "pnnx.Input in 0 1 0 #0=(4,6)f32"
+SCRIPT = """    in0 = torch.rand(4, 6, dtype=torch.float)
+            ex.input("in0", ncnn.Mat(in0.numpy()).clone())
+"""
 
 
 def write(folder: Path, pnnx: list[str], ncnn: list[str], stored: dict[str, bytes] | None = None) -> Path:
-    """A conversion of two graphs; counts are made here."""
+    """A conversion of two graphs, with the script that lays out the input; counts are made here."""
     for flavour, rows in (("pnnx", pnnx), ("ncnn", ncnn)):
         made = sum(int(row.split()[3]) for row in rows)
         (folder / f"model.{flavour}.param").write_text(
             f"7767517\n{len(rows)} {made}\n" + "\n".join(rows) + "\n"
         )
     (folder / "model.ncnn.bin").write_bytes(b"")
+    (folder / "model_ncnn.py").write_text(SCRIPT)
     with zipfile.ZipFile(folder / "model.pnnx.bin", "w") as archive:
         for name, data in (stored or {}).items():
             archive.writestr(name, data)
