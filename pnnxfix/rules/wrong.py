@@ -47,8 +47,8 @@ class UnfedInput(Rule):
 
     Repair: the input gets its name back, and a Noop makes the output of it.
 
-    Limits: `_ncnn.py` is made to feed it, where `.pnnx.param` tells its shape. A model that converts to bfloat16 is
-    refused; one that converts to half keeps the float32 numbers.
+    Limits: `_ncnn.py` is made to feed it, where `.pnnx.param` tells its shape. A model that
+    converts to bfloat16 is refused; one that converts to half keeps the float32 numbers.
 
     Example:
         Input   in0   0 1 out0      ->      Input   in0   0 1 in0
