@@ -254,7 +254,10 @@ def _compare_bytes(report: Report, before: Files, after: Files) -> Iterator[str]
     changed = {name for name in before if after.get(name) != before[name]}
     told: dict[str, bytes] = {}
     for conversion in report.conversions:
-        told.update({change.path.name: change.after for change in conversion.changes})
+        for change in conversion.changes:
+            name = change.path.name
+            # Of a .bin, the report holds the bytes that came before those that were there.
+            told[name] = change.inserted + before[name] if change.inserted else change.after
         stem = conversion.stem.name
         touched = {name for name in changed if name.startswith(stem)}
         if conversion.problems and touched:

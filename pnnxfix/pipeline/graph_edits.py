@@ -129,11 +129,11 @@ class _Writer:
             blob = self._output_of(name)
             inputs = tuple(self._inputs[_Use(index, at)] for at in range(len(layer.inputs)))
             operator = Operator(layer.type, self._name(name), inputs, (blob,), layer.parameters)
-            if layer.inputs:
-                self._made[place].append(operator)
-            else:
+            if index in self._lowering.constants:
                 self._graph.prepend(operator)
                 self.constants.append(self._lowering.constants[index])
+            else:
+                self._made[place].append(operator)
             self._hand_out(name, blob, place)
         return self._made
 

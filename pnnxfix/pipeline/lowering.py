@@ -22,6 +22,41 @@ from pnnxfix.rules.lowering.expressions import evaluate
 from pnnxfix.rules.lowering.stored import StoredTensor
 
 _NO_SHAPE_HELP = "convert the model again with its inputshape, so that pnnx writes the shapes"
+# Layers with bytes of their own in the .bin. Source: the load_model functions of ncnn's layers.
+_OWN_BYTES = frozenset(
+    {
+        "BatchNorm",
+        "Bias",
+        "Convolution",
+        "Convolution1D",
+        "Convolution3D",
+        "ConvolutionDepthWise",
+        "ConvolutionDepthWise1D",
+        "ConvolutionDepthWise3D",
+        "Deconvolution",
+        "Deconvolution1D",
+        "Deconvolution3D",
+        "DeconvolutionDepthWise",
+        "DeconvolutionDepthWise1D",
+        "DeconvolutionDepthWise3D",
+        "DeformableConv2D",
+        "Embed",
+        "GRU",
+        "Gemm",
+        "GroupNorm",
+        "InnerProduct",
+        "InstanceNorm",
+        "LSTM",
+        "LayerNorm",
+        "MemoryData",
+        "MultiHeadAttention",
+        "Normalize",
+        "PReLU",
+        "RMSNorm",
+        "RNN",
+        "Scale",
+    }
+)
 _LISTS = frozenset({"prim::ListConstruct", "prim::TupleConstruct"})
 ATTRIBUTE = "pnnx.Attribute"
 _MISFITS = (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError)
@@ -90,6 +125,9 @@ class RegionLowerer:
             reason = f"its arguments do not fit {part.operator.type}: {error}"
             raise _Refused(Refusal(reason, _MISFIT_HELP)) from error
         results = (made,) if isinstance(made, Value) else tuple(made)
+        owns_bytes = row.type in _OWN_BYTES or any(word.startswith("@") for word in part.operator.rest)
+        if owns_bytes and not self._keeps_own_layer(row):
+            results = self._consume_bytes(row, results)
         if len(results) != len(part.results):
             raise _Refused(Refusal(f"{part.operator.type} has another number of results", "report this"))
         for (operand, blob), result in zip(part.results, results, strict=True):
@@ -99,6 +137,23 @@ class RegionLowerer:
                 reason = f"ncnn has no layer for one of the results of `{part.operator.type}`"
                 raise _Refused(Refusal(reason, "leave that result out of the PyTorch model"))
         self._places.extend([part.handle] * (len(self._builder.layers) - len(self._places)))
+
+    def _keeps_own_layer(self, row: Operator) -> bool:
+        """Whether the layers written for the operator in hand hold the row's own, with its weights."""
+        return any(layer.type == row.type for layer in self._builder.layers[len(self._places) :])
+
+    def _consume_bytes(self, row: Operator, results: tuple[Value | None, ...]) -> tuple[Value | None, ...]:
+        """Multiply by the scale of a Normalize, which stands in the .bin at the row's place.
+
+        All bytes after it would be read one layer too late without. No other layer goes that way.
+        """
+        size = row.parameter("3")
+        if row.type != "Normalize" or size != "1" or len(results) != 1 or results[0] is None:
+            reason = f"the weights of {row.type} {row.name} would stay in the .bin without a layer"
+            raise _Refused(Refusal(reason, "replace the operator in the PyTorch model"))
+        scale = self._builder.layer("MemoryData", (), ("0=1",), (1,), (1,))
+        shape = results[0].shape
+        return (self._builder.view(self._builder.binary("mul", results[0], scale), shape),)
 
     def _transpose_other(self, operator: Operator, row: Operator) -> None:
         """MatMul 0=1 reads what pnnx's operator transposes before it reads it."""

@@ -139,11 +139,13 @@ def find_other_fixtures() -> list[Path]:
     return sorted(folders)
 
 
-def test_no_other_fixture_has_a_finding_of_these_rules() -> None:
+def test_only_one_other_fixture_has_a_finding_of_these_rules() -> None:
     folders = find_other_fixtures()
     assert len(folders) > 200
     report = check_paths(folders, Options())
-    assert [f"{f.path}:{f.line} {f.code}" for f in report.findings if f.code in OWN] == []
+    found = [f"{f.path.relative_to(FIXTURES)}:{f.line} {f.code}" for f in report.findings if f.code in OWN]
+    # pnnx prints this one as `v_0[...,[3,0,0,2,1]]`, which takes the last axis for the second.
+    assert found == ["lowering/20261020/index/model_pnnx.py:38 PNX220"]
 
 
 # what each kind becomes, in the newest release
