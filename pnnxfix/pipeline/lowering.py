@@ -57,6 +57,8 @@ _OWN_BYTES = frozenset(
         "Scale",
     }
 )
+# Layers whose weights are optional, by the parameter that says "0: none".
+_AFFINE = {"GroupNorm": "3", "InstanceNorm": "2", "LayerNorm": "2", "RMSNorm": "2"}
 _LISTS = frozenset({"prim::ListConstruct", "prim::TupleConstruct"})
 ATTRIBUTE = "pnnx.Attribute"
 _MISFITS = (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError)
@@ -125,7 +127,7 @@ class RegionLowerer:
             reason = f"its arguments do not fit {part.operator.type}: {error}"
             raise _Refused(Refusal(reason, _MISFIT_HELP)) from error
         results = (made,) if isinstance(made, Value) else tuple(made)
-        owns_bytes = row.type in _OWN_BYTES or any(word.startswith("@") for word in part.operator.rest)
+        owns_bytes = _owns_bytes(row) or any(word.startswith("@") for word in part.operator.rest)
         if owns_bytes and not self._keeps_own_layer(row):
             results = self._consume_bytes(row, results)
         if len(results) != len(part.results):
@@ -307,6 +309,11 @@ class RegionLowerer:
 
     def settle(self, name: str) -> Number | Refusal:
         return self._settle(name)
+
+
+def _owns_bytes(row: Operator) -> bool:
+    """Whether this layer reads weights from the .bin."""
+    return row.type in _OWN_BYTES and row.parameter(_AFFINE.get(row.type, "")) != "0"
 
 
 def _takes_any_layout(reader: Operator) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,9 @@ def _write(folder: Path, kind: str, words: str, layer: str, parameters: str, ext
     (folder / "model.ncnn.param").write_text(
         f"7767517\n{len(layers)} {len(layers)}\n" + "\n".join(layers) + "\n"
     )
-    (folder / "model.ncnn.bin").write_bytes(b"")
+    # A Normalize reads its scale, 1, from the .bin.
+    scale = struct.pack("<f", 1.0) if layer.startswith("Normalize") else b""
+    (folder / "model.ncnn.bin").write_bytes(scale)
     return folder
 
 
