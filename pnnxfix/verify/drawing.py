@@ -7,8 +7,10 @@ igraph is GPL. Here its positions become boxes and curves.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from html import escape
 from importlib.util import find_spec
+from typing import Any
 
 from pnnxfix.verify.neighbourhood import Node, View
 
@@ -56,7 +58,7 @@ def _lay_out(view: View) -> tuple[dict[int, Point], dict[tuple[int, int], list[P
             for key, (x, y) in positions
         }
         points.update({key: point for key, point in at.items() if key in keys and key in _real(pairs)})
-        bends.update(_find_bends(at, edges or [], set(points)))
+        bends.update(_find_bends(at, list(edges or ()), set(points)))
         shift += width / 100 * (WIDTH + GAP_X) + WIDTH + 2 * GAP_X
     for node in view.nodes:  # what no edge of the view touches
         if node.key not in points:
@@ -70,7 +72,7 @@ def _real(pairs: list[tuple[int, int]]) -> set[int]:
 
 
 def _find_bends(
-    at: dict[int, Point], edges: list[tuple[int, int]], real: set[int]
+    at: Mapping[Any, Point], edges: Collection[tuple[Any, Any]], real: set[int]
 ) -> dict[tuple[int, int], list[Point]]:
     onward = {source: target for source, target in edges if source not in real}
     found: dict[tuple[int, int], list[Point]] = {}

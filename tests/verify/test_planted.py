@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,15 @@ def test_the_faults_are_of_every_kind_and_network() -> None:
 def test_the_altered_operator_is_named(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     bench = Bench(tmp_path)
-    outcomes: Counter[str] = Counter()
-    wrong = []
+    wrong, unseen = [], []
     try:
         for fault in read_faults():
             state, found = bench.judge(fault)
-            outcomes[state] += 1
+            if state != "disagrees":
+                unseen.append((fault.id, state, bench.reason))
             if found is None or found.operator != fault.operator:
                 wrong.append((fault.id, found.operator if found else bench.reason))
     finally:
         bench.close()
-    assert outcomes == {"disagrees": len(read_faults())}
+    assert unseen == []
     assert 1 - len(wrong) / len(read_faults()) >= BAR, wrong
