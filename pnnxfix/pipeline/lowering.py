@@ -14,6 +14,7 @@ from pnnxfix.pipeline.batch import Layout
 from pnnxfix.pipeline.constants import read_constant
 from pnnxfix.pipeline.graph_edits import RegionLowering
 from pnnxfix.pipeline.loaded import LoadedConversion
+from pnnxfix.pipeline.own_bytes import owns_bytes
 from pnnxfix.pipeline.regions import TRANSPOSES, Part, Regions, is_broadcast_row, skip_layout_rows
 from pnnxfix.pipeline.stored import list_items, read_indexes, read_stored
 from pnnxfix.rules.base import FLOAT_TYPES, Parameter, Refusal
@@ -22,43 +23,6 @@ from pnnxfix.rules.lowering.expressions import evaluate
 from pnnxfix.rules.lowering.stored import StoredTensor
 
 _NO_SHAPE_HELP = "convert the model again with its inputshape, so that pnnx writes the shapes"
-# Layers with bytes of their own in the .bin. Source: the load_model functions of ncnn's layers.
-_OWN_BYTES = frozenset(
-    {
-        "BatchNorm",
-        "Bias",
-        "Convolution",
-        "Convolution1D",
-        "Convolution3D",
-        "ConvolutionDepthWise",
-        "ConvolutionDepthWise1D",
-        "ConvolutionDepthWise3D",
-        "Deconvolution",
-        "Deconvolution1D",
-        "Deconvolution3D",
-        "DeconvolutionDepthWise",
-        "DeconvolutionDepthWise1D",
-        "DeconvolutionDepthWise3D",
-        "DeformableConv2D",
-        "Embed",
-        "GRU",
-        "Gemm",
-        "GroupNorm",
-        "InnerProduct",
-        "InstanceNorm",
-        "LSTM",
-        "LayerNorm",
-        "MemoryData",
-        "MultiHeadAttention",
-        "Normalize",
-        "PReLU",
-        "RMSNorm",
-        "RNN",
-        "Scale",
-    }
-)
-# Layers whose weights are optional, by the parameter that says "0: none".
-_AFFINE = {"GroupNorm": "3", "InstanceNorm": "2", "LayerNorm": "2", "RMSNorm": "2"}
 _LISTS = frozenset({"prim::ListConstruct", "prim::TupleConstruct"})
 ATTRIBUTE = "pnnx.Attribute"
 _MISFITS = (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError)
@@ -127,8 +91,8 @@ class RegionLowerer:
             reason = f"its arguments do not fit {part.operator.type}: {error}"
             raise _Refused(Refusal(reason, _MISFIT_HELP)) from error
         results = (made,) if isinstance(made, Value) else tuple(made)
-        owns_bytes = _owns_bytes(row) or any(word.startswith("@") for word in part.operator.rest)
-        if owns_bytes and not self._keeps_own_layer(row):
+        has_bytes = owns_bytes(row) or any(word.startswith("@") for word in part.operator.rest)
+        if has_bytes and not self._keeps_own_layer(row):
             results = self._consume_bytes(row, results)
         if len(results) != len(part.results):
             raise _Refused(Refusal(f"{part.operator.type} has another number of results", "report this"))
@@ -309,11 +273,6 @@ class RegionLowerer:
 
     def settle(self, name: str) -> Number | Refusal:
         return self._settle(name)
-
-
-def _owns_bytes(row: Operator) -> bool:
-    """Whether this layer reads weights from the .bin."""
-    return row.type in _OWN_BYTES and row.parameter(_AFFINE.get(row.type, "")) != "0"
 
 
 def _takes_any_layout(reader: Operator) -> bool:
