@@ -136,6 +136,12 @@ class Graph:
             if self._rows[index] and self.edits.get(index) != []:
                 yield index
 
+    def heads(self) -> Iterator[tuple[int, str, str]]:
+        """Handle, type and name of the rows as they were read, removed ones left out; makes no Operator."""
+        for index, row in enumerate(self._rows[self._first :], self._first):
+            if row and self.edits.get(index) != []:
+                yield index, row[0], row[1]
+
     def __contains__(self, handle: int) -> bool:
         """Whether a handle is of a row; operators of the prologue have none."""
         return handle >= self._first

@@ -46,6 +46,7 @@ JOINS: dict[tuple[str, str], tuple[str, ...]] = {
     **{("Interp", name): (f"F.{name}",) for name in _INTERPOLATIONS},
 }  # fmt: skip
 _LAYER_OF = {name: kind for kind, name in JOINS}
+_LAYERS = {kind for kind, _ in JOINS} | {"BinaryOp"}
 _TYPES = {kind: key for key, kinds in JOINS.items() for kind in kinds}
 
 
@@ -67,18 +68,25 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
     operators: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     graph = loaded.ncnn.graph
     found = []
-    for handle in graph:
-        layer = graph.original(handle)
-        name, _, number = layer.name.removesuffix(MENDED).rpartition("_")
-        if layer.name.endswith(MENDED):
+    for handle, kind, called in graph.heads():
+        is_mended = called.endswith(MENDED)
+        if not is_mended and kind not in _LAYERS:
+            continue
+        name, _, number = called.removesuffix(MENDED).rpartition("_")
+        if is_mended:
             layers[_LAYER_OF.get(name, ""), name].append(handle)
-        elif number.isdigit() and (layer.type, name) in JOINS:
-            layers[layer.type, name].append(handle)
-        elif layer.type == "BinaryOp" and layer.parameter("0") in _REMAINDERS and name == "remainder":
+        elif number.isdigit() and (kind, name) in JOINS:
+            layers[kind, name].append(handle)
+        elif kind == "BinaryOp" and name == "remainder":
+            layer = graph.original(handle)
+            if layer.parameter("0") not in _REMAINDERS:
+                continue
             reason = "BinaryOp 17 and 18 round to the nearest multiple, torch.remainder down"
             found.append(Contradiction(handle, -1, reason, _REMAINDERS[layer.parameter("0") or ""](layer)))
-    for handle in loaded.pnnx.graph:
-        key = _TYPES.get(loaded.pnnx.graph.original(handle).type)
+    if not layers:
+        return found
+    for handle, kind, _ in loaded.pnnx.graph.heads():
+        key = _TYPES.get(kind)
         if key is not None:
             operators[key].append(handle)
     check = _Check(loaded)
