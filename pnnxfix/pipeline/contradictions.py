@@ -1,7 +1,8 @@
 """Finds layers that contradict the operator of `.pnnx.param` that they were made from.
 
 pnnx names a layer after its operator (`amax_3` for a `torch.amax`) and keeps their order. Where as
-many layers have such a name as there are operators that get it, the k-th is the k-th.
+many layers have such a name as there are operators that get it, the k-th is the k-th. An operator
+whose own name a layer has was left behind, or is repaired already; it has no such layer.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _REDUCTIONS = {
 _ORDERS = {1.0: 7, 2.0: 8}
 _WORDS = {"None": 2.0, "fro": 2.0, "inf": inf, "-inf": -inf}
 _ATTENTION = "F.scaled_dot_product_attention"
+_UNSIZED = "an Interp without sizes gives back its input"
 _INTERPOLATIONS = ("interpolate", "upsample", "upsample_nearest", "upsample_bilinear")
 
 # The layer and its name without number, and the operators that become it.
@@ -52,7 +54,10 @@ _TYPES = {kind: key for key, kinds in JOINS.items() for kind in kinds}
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A layer, the operator that it contradicts, and how. `lowering` is there where no rule is needed."""
+    """A layer, the operator that it contradicts, and how. `lowering` is there where no rule is needed.
+
+    `operator` is -1 where it is not needed, or not known for certain.
+    """
 
     handle: int
     operator: int
@@ -85,13 +90,15 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
             found.append(Contradiction(handle, -1, reason, _REMAINDERS[layer.parameter("0") or ""](layer)))
     if not layers:
         return found
-    for handle, kind, _ in loaded.pnnx.graph.heads():
+    names = {called for _, _, called in graph.heads()}
+    for handle, kind, called in loaded.pnnx.graph.heads():
         key = _TYPES.get(kind)
-        if key is not None:
+        if key is not None and called not in names:
             operators[key].append(handle)
     check = _Check(loaded)
     for key, handles in layers.items():
         if len(handles) != len(operators[key]):
+            found.extend(_find_unsized(graph, handles))
             continue
         for handle, operator in zip(handles, operators[key], strict=True):
             if graph.original(handle).name.endswith(MENDED):
@@ -100,6 +107,21 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
             if reason:
                 found.append(Contradiction(handle, operator, reason))
     return sorted(found, key=lambda one: one.handle)
+
+
+def _is_unsized(layer: Operator) -> bool:
+    keys = ("1", "2", "3", "4", "9")
+    return len(layer.inputs) == 1 and not any(layer.parameter(key) for key in keys)
+
+
+def _find_unsized(graph: Graph, handles: list[int]) -> list[Contradiction]:
+    """The layers that are wrong whatever their operator is."""
+    layers = ((handle, graph.original(handle)) for handle in handles)
+    return [
+        Contradiction(handle, -1, _UNSIZED)
+        for handle, layer in layers
+        if layer.type == "Interp" and _is_unsized(layer)
+    ]
 
 
 def mark_mended(graph: Graph, layer: Operator) -> None:
@@ -136,9 +158,8 @@ class _Check:
         if operator.type == "F.pad":
             return _pad(operator, len(shape), batch)
         if layer.type == "Interp":
-            sized = any(layer.parameter(key) for key in ("1", "2", "3", "4", "9")) or len(layer.inputs) > 1
-            if not sized:
-                return "an Interp without sizes gives back its input"
+            if _is_unsized(layer):
+                return _UNSIZED
             made = self._shapes.find(operator.outputs[0])
             whole = made is None or all(size % have == 0 for size, have in zip(made[0], shape, strict=False))
             is_exact = operator.parameter("mode") == "nearest-exact" and layer.parameter("0") == "1"

@@ -237,6 +237,10 @@ class LeakPlanner:
         elif wrong.lowering is not None:
             lower_row(graph, wrong.handle, wrong.lowering, lambda blob: blob, self._options.fuse)
             written = _describe(wrong.lowering.layers)
+        elif wrong.operator < 0:
+            written = Refusal(
+                "which operator of .pnnx.param it was made from is not certain", "convert the model again"
+            )
         else:
             operator = self._loaded.pnnx.graph[wrong.operator]
             rule = operator_rules().get(operator.type)

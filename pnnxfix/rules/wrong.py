@@ -21,7 +21,8 @@ class WrongLayer(Rule):
     Repair: the operator is lowered again from `.pnnx.param`, as one that pnnx left behind.
 
     Limits: found only where it is certain which layer an operator became: all operators that pnnx
-    gives that name must still have their layer. A remainder is x - y * floor(x / y): where x / y is
+    gives that name must still have their layer, or their own row. An Interp without sizes is
+    reported even then, and repaired only where its operator is certain. A remainder is x - y * floor(x / y): where x / y is
     within rounding of a whole number, 0 and y may change places.
 
     Example:

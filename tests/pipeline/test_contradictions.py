@@ -101,6 +101,17 @@ def test_another_layer_of_the_name_makes_the_join_uncertain(tmp_path: Path) -> N
     assert _codes(pnnxfix.check(folder)) == []
 
 
+def test_layer_that_is_wrong_for_any_operator_needs_no_join(tmp_path: Path) -> None:
+    shape = "#0=(1,2,3,4)f32 #1=(1,2,6,8)f32"
+    words = f"mode=nearest recompute_scale_factor=False scale_factor=(2.0,2.0) $input=0 {shape}"
+    extra = "Interp interpolate_1 1 1 1 out0 0=1 1=2.0 2=2.0 6=0"
+    folder = _write(tmp_path, "F.interpolate", words, "Interp interpolate_0", "0=1 6=0", extra)
+    before = (folder / "model.ncnn.param").read_bytes()
+    assert _codes(pnnxfix.check(folder)) == ["PNX150"]
+    assert ["not certain" in (f.refusal or "") for f in pnnxfix.fix(folder).findings] == [True]
+    assert (folder / "model.ncnn.param").read_bytes() == before
+
+
 def test_input_with_the_name_of_an_output(tmp_path: Path) -> None:
     (tmp_path / "model.ncnn.param").write_text("7767517\n1 1\nInput in0 0 1 out0\n")
     (tmp_path / "model.ncnn.bin").write_bytes(b"")
