@@ -3,10 +3,11 @@
     python -m scripts.convert_table                    all of PyTorch's operators
     python -m scripts.convert_table --sample 150       every n-th of them, 150 in all
     python -m scripts.convert_table --corpus DIR       conversions that exist, laid out as in scripts.coverage
+    python -m scripts.convert_table --models DIR       whole networks, laid out as in scripts.models
 
 Three ways, each judged on the sample's own inputs and PyTorch's outputs: what pnnx writes, the same after
-`pnnxfix fix`, and what `pnnxfix convert --prepare` writes. A folder of `--models` holds traced networks
-(`<name>/model.pt` and `<name>/io.pt`), and is a corpus like the other.
+`pnnxfix fix`, and what `pnnxfix convert --prepare` writes. Whole networks keep their weights as fp32 in all
+of them, and have a table of their own.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from scripts.coverage.judge import judge_all
 from scripts.coverage.repair import repair_copy
 
 DOCUMENT = BUILD.parent / "docs" / "convert.md"
-_BLOCK = re.compile(r"(<!-- table: convert -->\n).*?(<!-- /table -->)", re.DOTALL)
-_SECONDS = 300
+_BLOCK = r"(<!-- table: {} -->\n).*?(<!-- /table -->)"
+_SECONDS = 1800
+_ONE_STEP = {False: "60", True: "600"}
+"""The time limit of pnnx and of each run, for an operator and for a whole network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     repair = repair_copy(cases, work / "fixed")
     after = judge_all(repair.cases, options.jobs, _show)
     folder = work / "converted"
-    runs = _convert_all(cases, folder, options.jobs)
+    runs = _convert_all(cases, folder, options.jobs, options.models is not None)
     prepared = judge_all([Case(folder / case.name) for case in cases], options.jobs, _show)
 
     names = [case.name for case in cases if not before[case.name].not_comparable]
@@ -83,7 +86,9 @@ def main(arguments: list[str] | None = None) -> int:
     (work / "runs.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if options.write:
         text = DOCUMENT.read_text(encoding="utf-8")
-        DOCUMENT.write_text(_BLOCK.sub(lambda m: f"{m[1]}\n{table}\n{m[2]}", text), encoding="utf-8")
+        block = _BLOCK.format("convert-models" if options.models else "convert")
+        text = re.sub(block, lambda m: f"{m[1]}\n{table}\n{m[2]}", text, flags=re.DOTALL)
+        DOCUMENT.write_text(text, encoding="utf-8")
     return 0
 
 
@@ -93,34 +98,39 @@ def _find_cases(options: argparse.Namespace) -> tuple[list[Case], int]:
         pnnx = find_pnnx()
         corpus = BUILD / "convert-corpus" / pnnx.release
         fill_corpus(corpus, pnnx, options.only, options.jobs, _show)
-    cases = [case for case in find_cases(corpus, options.only) if not case.read_record().skipped]
+    is_operator = options.models is None
+    cases = [
+        case for case in find_cases(corpus, options.only)
+        if not (record := case.read_record()).skipped and (is_operator or not record.failure)
+    ]  # fmt: skip
     if not cases:
         raise SystemExit(f"{corpus} holds no finished conversion whose name matches {options.only!r}")
     step = max(1, len(cases) // options.sample) if options.sample else 1
     return (cases[::step][: options.sample] if options.sample else cases), len(cases)
 
 
-def _convert_all(cases: list[Case], folder: Path, jobs: int) -> dict[str, Converted]:
+def _convert_all(cases: list[Case], folder: Path, jobs: int, is_network: bool) -> dict[str, Converted]:
     runs: dict[str, Converted] = {}
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = {case.name: pool.submit(_convert, case, folder / case.name) for case in cases}
+        waiting = {case.name: pool.submit(_convert, case, folder / case.name, is_network) for case in cases}
         for name, future in waiting.items():
             runs[name] = future.result()
             _show("convert", len(runs), len(cases))
     return runs
 
 
-def _convert(case: Case, folder: Path) -> Converted:
+def _convert(case: Case, folder: Path, is_network: bool) -> Converted:
     """Run the command as a user does, in a folder that holds the model and nothing else."""
     folder.mkdir(parents=True)
     shutil.copy(case.script, folder)
     shutil.copy(case.folder / "io.pt", folder)
     command = [sys.executable, "-m", "pnnxfix", "convert", "--prepare", "--output-format", "json"]
     environment = {**os.environ, "PYTHONPATH": str(BUILD.parent)}
+    words = ["--timeout", _ONE_STEP[is_network], case.script.name, *(["fp16=0"] if is_network else [])]
     started = time.monotonic()
     try:
         done = subprocess.run(
-            [*command, "--timeout", "60", case.script.name],
+            [*command, *words],
             cwd=folder, env=environment, capture_output=True, timeout=_SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
