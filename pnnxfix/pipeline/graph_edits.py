@@ -112,7 +112,7 @@ class _Writer:
         for at, (name, _) in enumerate(self._lowering.results):
             uses[name].append(_Use(_RESULT, at))
         for index in range(len(layers) - 1, -1, -1):
-            if f"@{index}" in uses:
+            if not uses.keys().isdisjoint(layers[index].names(index)):
                 for at, name in enumerate(layers[index].inputs):
                     uses[name].append(_Use(index, at))
         return uses
@@ -122,19 +122,21 @@ class _Writer:
         for name in [name for name in self._uses if not name.startswith("@")]:
             self._hand_out(name, name, self._place_of(name, first))
         for index, layer in enumerate(self._lowering.layers):
-            name = f"@{index}"
-            if name not in self._uses:
+            names = layer.names(index)
+            if self._uses.keys().isdisjoint(names):
                 continue
             place = self._lowering.places[index]
-            blob = self._output_of(name)
+            blobs = tuple(self._output_of(name) for name in names)
             inputs = tuple(self._inputs[_Use(index, at)] for at in range(len(layer.inputs)))
-            operator = Operator(layer.type, self._name(name), inputs, (blob,), layer.parameters)
+            operator = Operator(layer.type, self._name(names[0]), inputs, blobs, layer.parameters)
             if index in self._lowering.constants:
                 self._graph.prepend(operator)
                 self.constants.append(self._lowering.constants[index])
             else:
                 self._made[place].append(operator)
-            self._hand_out(name, blob, place)
+            for name, blob in zip(names, blobs, strict=True):
+                if name in self._uses:
+                    self._hand_out(name, blob, place)
         return self._made
 
     def _place_of(self, blob: str, first: int) -> int:
@@ -143,7 +145,7 @@ class _Writer:
         return next((h for h in self._lowering.handles if maker is None or h > maker), first)
 
     def _output_of(self, name: str) -> str:
-        uses = self._uses[name]
+        uses = self._uses.get(name, [])
         if len(uses) == 1 and uses[0].layer == _RESULT:
             return self._lowering.results[uses[0].position][1]
         return self._blob()

@@ -49,12 +49,17 @@ class Layer:
 
     `inputs` name arguments of the operator (`self`) or earlier layers of the same lowering
     (`@0`, `@1`). The last layer makes the operator's output. `parameters` are `key=value` words
-    in the order of the file.
+    in the order of the file. `outputs` are how many it has; `@0` is the first one, `@0.1` the second.
     """
 
     type: str
     inputs: tuple[str, ...]
     parameters: tuple[str, ...] = ()
+    outputs: int = 1
+
+    def names(self, index: int) -> tuple[str, ...]:
+        """What its outputs are called, where it is the layer of this index."""
+        return (f"@{index}", *(f"@{index}.{at}" for at in range(1, self.outputs)))
 
 
 @dataclass(frozen=True, slots=True)

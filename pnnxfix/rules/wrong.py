@@ -22,8 +22,8 @@ class WrongLayer(Rule):
 
     Limits: found only where it is certain which layer an operator became: all operators that pnnx
     gives that name must still have their layer, or their own row. An Interp without sizes is
-    reported even then, and repaired only where its operator is certain. A remainder is x - y * floor(x / y): where x / y is
-    within rounding of a whole number, 0 and y may change places.
+    reported even then, and repaired only where its operator is certain. A remainder is
+    x - y * floor(x / y): where x / y is within rounding of a whole number, 0 and y may change places.
 
     Example:
         Reduction   amax_0   1 1 in0 out0 0=4 1=0 -23303=0 4=0 5=1      (an empty list of axes)

@@ -12,6 +12,7 @@ from typing import Any
 import ncnn
 import numpy as np
 
+from pnnxfix.rules.base import Layer
 from pnnxfix.rules.lowering.builder import Builder, Value
 from pnnxfix.rules.lowering.family import Family
 from pnnxfix.rules.registry import operator_rules
@@ -68,23 +69,25 @@ def run(builder: Builder, feeds: dict[str, Array], results: Sequence[Value]) -> 
     numbers: list[float] = []
     copies: dict[str, list[str]] = {}
 
-    def write(kind: str, name: str, inputs: Sequence[str], words: Sequence[str]) -> None:
-        blob = f"b{name.lstrip('@')}"
-        rows.append(" ".join([kind, blob, str(len(inputs)), "1", *inputs, blob, *words]))
-        copies[name] = [blob]
-        if uses[name] > 1:
-            copies[name] = [f"{blob}_{at}" for at in range(uses[name])]
-            rows.append(" ".join(["Split", f"s{blob}", "1", str(uses[name]), blob, *copies[name]]))
+    def write(layer: Layer, names: Sequence[str]) -> None:
+        blobs = [f"b{name.lstrip('@')}" for name in names]
+        inputs = [copies[name].pop() for name in layer.inputs]
+        words = [layer.type, blobs[0], str(len(inputs)), str(len(blobs)), *inputs, *blobs, *layer.parameters]
+        rows.append(" ".join(words))
+        for name, blob in zip(names, blobs, strict=True):
+            copies[name] = [blob]
+            if uses[name] > 1:
+                copies[name] = [f"{blob}_{at}" for at in range(uses[name])]
+                rows.append(" ".join(["Split", f"s{blob}", "1", str(uses[name]), blob, *copies[name]]))
 
     for at, constant in sorted(builder.constants.items()):
-        layer = builder.layers[at]
-        write(layer.type, f"@{at}", (), layer.parameters)
+        write(builder.layers[at], [f"@{at}"])
         numbers += constant
     for name in feeds:
-        write("Input", name, (), ())
+        write(Layer("Input", ()), [name])
     for at, layer in enumerate(builder.layers):
         if at not in builder.constants:
-            write(layer.type, f"@{at}", [copies[name].pop() for name in layer.inputs], layer.parameters)
+            write(layer, layer.names(at))
     wanted = [copies[value.name].pop() for value in results]
     blobs = sum(int(row.split()[3]) for row in rows)
     text = f"7767517\n{len(rows)} {blobs}\n" + "\n".join(rows) + "\n"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from pnnxfix.rules.base import Layer
 from pnnxfix.rules.lowering.elementwise import BINARY, UNARY, ElementwiseBuilder
 from pnnxfix.rules.lowering.value import NotExpressible, Value
 from pnnxfix.rules.lowering.views import (
@@ -90,6 +91,26 @@ class Builder(ElementwiseBuilder):
         words = (f"-23309=1,{start}", f"-23310=1,{stop}", f"-23311=1,{at}")
         blob = (*shaped.blob[:at], stop - start, *shaped.blob[at + 1 :])
         return self.layer("Crop", (shaped,), words, shape, blob)
+
+    def split(self, value: Value, axis: int, sizes: Sequence[int]) -> list[Value]:
+        """Parts of these sizes along a torch axis, in order, which make all of it."""
+        axis = value.axis(axis)
+        if sum(sizes) != value.shape[axis] or min(sizes) < 1:
+            raise NotExpressible(f"parts of {tuple(sizes)} do not make axis {axis} of {value.shape}")
+        if len(sizes) == 1:
+            return [value]
+        shaped, at = self.along(value, axis)
+        assert shaped.blob is not None
+        words = (f"-23300={len(sizes)},{','.join(map(str, sizes))}", f"1={at}")
+        self.layers.append(Layer("Slice", (shaped.name,), words, len(sizes)))
+        names = self.layers[-1].names(len(self.layers) - 1)
+        return [
+            Value(
+                self, name, (*value.shape[:axis], size, *value.shape[axis + 1 :]),
+                (*shaped.blob[:at], size, *shaped.blob[at + 1 :]),
+            )
+            for name, size in zip(names, sizes, strict=True)
+        ]  # fmt: skip
 
     def select(self, value: Value, axis: int, index: int) -> Value:
         axis = value.axis(axis)

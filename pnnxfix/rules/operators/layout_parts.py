@@ -11,22 +11,14 @@ from pnnxfix.rules.lowering.family import Family
 from pnnxfix.rules.lowering.stored import StoredTensor
 
 
-def _split_by(b: Builder, x: Value, sizes: Sequence[int], dim: int) -> list[Value]:
-    axis = x.axis(dim)
-    if sum(sizes) != x.shape[axis] or min(sizes) < 1:
-        raise NotExpressible(f"parts of {tuple(sizes)} do not make axis {dim} of {x.shape}")
-    ends = [sum(sizes[: at + 1]) for at in range(len(sizes))]
-    return [b.slice(x, axis, end - size, end) for size, end in zip(sizes, ends, strict=True)]
-
-
 def _split(b: Builder, x: Value, size: int | Sequence[int], dim: int) -> list[Value]:
     """torch.split: parts of one size, the last one smaller; or of the sizes given."""
     if not isinstance(size, int):
-        return _split_by(b, x, size, dim)
+        return b.split(x, dim, size)
     total = x.shape[x.axis(dim)]
     if size < 1:
         raise NotExpressible("a split into parts of no size")
-    return _split_by(b, x, [min(size, total - at) for at in range(0, total, size)], dim)
+    return b.split(x, dim, [min(size, total - at) for at in range(0, total, size)])
 
 
 def _chunk(b: Builder, x: Value, chunks: int, dim: int) -> list[Value]:
@@ -46,7 +38,7 @@ def _tensor_split(b: Builder, x: Value, where: int | Sequence[int] | StoredTenso
     else:
         edges = [0, *slice_edges(where, total), total]
         sizes = [right - left for left, right in pairwise(edges)]
-    return _split_by(b, x, sizes, dim)
+    return b.split(x, dim, sizes)
 
 
 def slice_edges(where: Sequence[int], total: int) -> list[int]:
@@ -60,7 +52,7 @@ def _hsplit(b: Builder, x: Value, where: int | Sequence[int]) -> list[Value]:
 
 def _unbind(b: Builder, x: Value, dim: int) -> list[Value]:
     axis = x.axis(dim)
-    return [b.select(x, axis, index) for index in range(x.shape[axis])]
+    return [b.squeeze(part, axis) for part in b.split(x, axis, [1] * x.shape[axis])]
 
 
 def _cat(b: Builder, tensors: Sequence[Value], dim: int) -> Value:
@@ -107,7 +99,7 @@ class LayoutParts(Family):
 
     Why it breaks: ncnn has neither such a layer nor lists, and refuses to load the graph.
 
-    Repair: one Crop for each part that is read; one Concat, with a Reshape for each tensor whose
+    Repair: one Slice into all parts; one Concat, with a Reshape for each tensor whose
     blob has other axes than the concatenation needs. The rows of the lists go.
 
     Limits: parts of no size are no blobs. The list must be taken apart at once: one that another
@@ -116,9 +108,9 @@ class LayoutParts(Family):
     Example:
         aten::unsafe_chunk   pnnx_2    3 1 in0 2 1 3
         prim::ListUnpack     pnnx_3    1 2 3 out0 out1
-        Split, and two Crop layers
+        Slice             pnnx_2    1 2 in0 out0 out1 -23300=2,2,2 1=0
 
-    Source: ATen native_functions.yaml; torch's documentation of tensor_split; ncnn crop.cpp, concat.cpp.
+    Source: ATen native_functions.yaml; torch's documentation of tensor_split; ncnn slice.cpp, concat.cpp.
     """
 
     code = "PNX141"
