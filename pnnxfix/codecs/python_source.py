@@ -8,7 +8,6 @@ change goes through libcst, one statement at a time.
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
@@ -33,8 +32,6 @@ _SPECIAL_STARTS = tuple(f" = {sign}{word}" for sign in ("", "+", "-") for word i
 _ASSIGNED_VALUE = r"^([^=#]+ = )[^#]*?(\s*(?:#.*)?)$"
 _MEMBER = r"(?m)^[ \t]+self\.(\S+) = "
 _LONG_STRING = r"""(?s)(\"{3}|'{3}).*?(?:\1|\Z)"""
-_STATEMENT = r"[ \t]+\S.* = "
-_LEAKED_NAME = rb"( = )[A-Za-z_]\w*(?:::\w+)+\("
 _LONGEST_STATEMENT = 100_000
 # Past some 1,100 nested brackets libcst's parser overflows the stack and ends the process.
 LONGEST_REWRITE = 1_000
@@ -314,11 +311,6 @@ def find_values(expression: str) -> list[str]:
     return re.findall(_VALUE, expression)
 
 
-def hide_leaks(data: bytes) -> bytes:
-    """The bytes with every leaked name made a Python name, so that the rest can be compiled."""
-    return re.sub(_LEAKED_NAME, rb"\1leaked(", data)
-
-
 def split_arguments(text: str) -> tuple[str, ...] | None:
     """The arguments in `a, [b, c], f(d))...` up to the parenthesis that closes the call.
 
@@ -353,24 +345,3 @@ def split_arguments(text: str) -> tuple[str, ...] | None:
             arguments.append(text[start:at].strip())
             start = at + 1
     return None
-
-
-def syntax_error(data: bytes, path: str) -> SyntaxError | None:
-    """Why the bytes are no Python, or None. They are compiled, never run."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            compile(data, path, "exec", dont_inherit=True)
-        except SyntaxError as error:
-            return error
-        except (ValueError, RecursionError, MemoryError, OverflowError) as error:
-            return SyntaxError(f"{type(error).__name__}: {error}")
-    return None
-
-
-def is_broken_statement(line: str) -> bool:
-    """Whether one line of a body assigns something and is no Python by itself."""
-    if re.match(_STATEMENT, line) is None:
-        return False
-    body = f"def f(self):\n {line.strip() or 'pass'}\n"
-    return syntax_error(body.encode("utf-8", "surrogatepass"), "<line>") is not None

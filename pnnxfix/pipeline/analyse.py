@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pnnxfix.codecs.python_source import PythonFile, hide_leaks, is_broken_statement, syntax_error
+from pnnxfix.codecs.python_source import PythonFile
+from pnnxfix.codecs.python_syntax import hide_leaks, is_broken_statement, syntax_error
 from pnnxfix.data import known_layers
 from pnnxfix.graph.splits import EXPRESSION
 from pnnxfix.options import Options

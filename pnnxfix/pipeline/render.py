@@ -6,7 +6,8 @@ import struct
 from pathlib import Path
 
 from pnnxfix.codecs.param import Row
-from pnnxfix.codecs.python_source import PythonFile, hide_leaks, syntax_error
+from pnnxfix.codecs.python_source import PythonFile
+from pnnxfix.codecs.python_syntax import hide_leaks, syntax_error
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.splits import EXPRESSION
 from pnnxfix.pipeline.analyse import Analysis

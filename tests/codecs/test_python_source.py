@@ -10,14 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pnnxfix.codecs.python_source import (
-    PythonFile,
-    hide_leaks,
-    is_broken_statement,
-    rewrite_statement,
-    split_arguments,
-    syntax_error,
-)
+from pnnxfix.codecs.python_source import PythonFile, rewrite_statement, split_arguments
+from pnnxfix.codecs.python_syntax import hide_leaks, is_broken_statement, syntax_error
 from pnnxfix.errors import ParseError
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
