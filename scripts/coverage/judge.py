@@ -29,6 +29,13 @@ NCNN_TOLERANCE = Tolerance(1e-3, 1e-4)
 WEIGHTS_TOLERANCE = Tolerance(1e-3, 1e-4, of_tensor=True)
 """For ncnn networks that have weights: pnnx stores them as half floats by default."""
 
+HALF_FLOATS = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage")
+"""What is off, since PyTorch's numbers are fp32.
+
+By default ncnn keeps the weights of InnerProduct as half floats on x86 with F16C (innerproduct_x86.cpp),
+and on ARM those of more layers and blobs: a thousandth of an output. `verify` turns the same off.
+"""
+
 REFERENCE_SEEDS = range(4)
 PYTHON_STATES = ("ok", "wrong", "syntax", "error", "none")
 NCNN_STATES = ("ok", "wrong", "unloadable", "error", "crash", "none")
@@ -133,8 +140,11 @@ def judge_python(case: Case) -> Verdict:
     return Verdict("wrong", difference) if difference else Verdict("ok")
 
 
-def judge_ncnn(case: Case) -> Verdict:
-    """Load and run the ncnn network; `model_ncnn.py` says which axis of a tensor is the batch."""
+def judge_ncnn(case: Case, *, is_default: bool = False) -> Verdict:
+    """Load and run the ncnn network; `model_ncnn.py` says which axis of a tensor is the batch.
+
+    `is_default` leaves ncnn's options as they are, half floats included.
+    """
     if not case.ncnn_param.exists():
         return Verdict("none")
     inputs, want = case.load_tensors()
@@ -142,6 +152,8 @@ def judge_ncnn(case: Case) -> Verdict:
     with tempfile.TemporaryFile() as log, ncnn.Net() as net:
         os.dup2(log.fileno(), 2)
         net.opt.num_threads = 1
+        for option in () if is_default else HALF_FLOATS:
+            setattr(net.opt, option, False)
         if net.load_param(str(case.ncnn_param)) != 0 or net.load_model(str(case.ncnn_bin)) != 0:
             log.seek(0)
             return Verdict("unloadable", _first_line(log.read().decode("utf-8", "replace")))

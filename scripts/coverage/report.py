@@ -97,7 +97,7 @@ def write_report(result: Result) -> str:
         "Written by `make coverage`; do not edit. Each operator of PyTorch's OpInfo database is traced with "
         "one sample, converted by pnnx, judged, repaired by `pnnxfix fix`, and judged again. Every verdict "
         "is a run against PyTorch's own outputs: "
-        f"Python within {_spell(PYTHON_TOLERANCE)}, ncnn within {_spell(NCNN_TOLERANCE)} "
+        f"Python within {_spell(PYTHON_TOLERANCE)}, ncnn in fp32 within {_spell(NCNN_TOLERANCE)} "
         "(networks with weights, which are half floats: of the output's root mean square).",
         _table(("", ""), [(f"**{name}**", text) for name, text in result.versions.items()]),
         "## Summary",

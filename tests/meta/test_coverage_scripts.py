@@ -23,7 +23,7 @@ from scripts.coverage.compare import Tolerance, find_difference, flatten
 from scripts.coverage.convert import Pnnx, fill_corpus, find_pnnx
 from scripts.coverage.corpus import Case, Record, digest, find_cases
 from scripts.coverage.isolate import Died, run_isolated
-from scripts.coverage.judge import Verdict, Verdicts, differ_from_blob
+from scripts.coverage.judge import Verdict, Verdicts, differ_from_blob, judge_ncnn
 from scripts.coverage.operators import Unusable, save_sample
 from scripts.coverage.repair import Left, Repair
 from scripts.coverage.report import Result, write_report
@@ -148,6 +148,21 @@ def test_integers_of_ncnn(blob: np.ndarray, is_right: bool) -> None:
 def test_int32_bits_are_no_floats() -> None:
     bits = np.array([3, -7], np.int32).view(np.float32)
     assert differ_from_blob(bits, torch.tensor([3.0, -7.0]), EXACT) != ""
+
+
+def test_ncnn_runs_in_fp32(tmp_path: Path) -> None:
+    """Terms that cancel, with weights that are one as half floats."""
+    case = Case(tmp_path)
+    case.ncnn_param.write_text(
+        "7767517\n2 2\nInput in0 0 1 in0\nInnerProduct fc 1 1 in0 out0 0=16 1=0 2=256\n"
+    )
+    weight = np.ones((16, 16), np.float32)
+    weight[:, ::2] += 0.0002
+    case.ncnn_bin.write_bytes(bytes(4) + weight.tobytes())
+    x = torch.tensor([3.0, -3.0] * 8)
+    torch.save({"in": [x], "out": [torch.from_numpy(weight) @ x]}, tmp_path / "io.pt")
+    [(_, outcome)] = run_isolated([("", partial(judge_ncnn, case))], 1, 30)
+    assert outcome == Verdict("ok")
     # The same numbers along another axis are another result.
     assert "shape" in differ_from_blob(np.zeros((3, 2), np.float32), torch.zeros(2, 3), EXACT)
 
