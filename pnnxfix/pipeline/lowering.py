@@ -4,36 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from pnnxfix.codecs.number import Number
 from pnnxfix.graph.graph import Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.graph.splits import EXPRESSION, is_network_output, origin
+from pnnxfix.pipeline.arguments import ATTRIBUTE, LISTS, Arguments, Refused
 from pnnxfix.pipeline.batch import Layout
-from pnnxfix.pipeline.constants import read_constant
+from pnnxfix.pipeline.counterparts import TRANSPOSES, is_broadcast_row, skip_layout_rows
 from pnnxfix.pipeline.graph_edits import RegionLowering
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.own_bytes import owns_bytes
-from pnnxfix.pipeline.regions import TRANSPOSES, Part, Regions, is_broadcast_row, skip_layout_rows
-from pnnxfix.pipeline.stored import list_items, read_indexes, read_stored
-from pnnxfix.rules.base import FLOAT_TYPES, Parameter, Refusal
+from pnnxfix.pipeline.regions import Part, Regions
+from pnnxfix.pipeline.stored import read_stored
+from pnnxfix.rules.base import FLOAT_TYPES, Refusal
 from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
 from pnnxfix.rules.lowering.expressions import evaluate
 from pnnxfix.rules.lowering.stored import StoredTensor
 
 _NO_SHAPE_HELP = "convert the model again with its inputshape, so that pnnx writes the shapes"
-_LISTS = frozenset({"prim::ListConstruct", "prim::TupleConstruct"})
-ATTRIBUTE = "pnnx.Attribute"
 _MISFITS = (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError)
 _MISFIT_HELP = "report this with the files"
 Settle = Callable[[str], Number | Refusal]
-
-
-class _Refused(Exception):
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.reason)
-        self.refusal = refusal
 
 
 class RegionLowerer:
@@ -59,7 +51,7 @@ class RegionLowerer:
         try:
             for part in parts:
                 self._lower_part(part, is_first=part is parts[0])
-        except _Refused as error:
+        except Refused as error:
             return error.refusal
         except NotExpressible as error:
             return Refusal(error.reason, error.help)
@@ -75,7 +67,7 @@ class RegionLowerer:
         row = self._ncnn[part.handle]
         if part.operator.type == "torch.matmul" and row.type == "MatMul" and "0=1" in row.rest:
             self._transpose_other(part.operator, row)
-        arguments = _Arguments(self, part, row, is_first)
+        arguments = Arguments(self, part, row, is_first)
         arguments.refuse_others(part.rule.arguments)
         self._builder.result_shapes = [self._result_shape(name) for name, _ in part.results]
         found = [self._shapes.find(name) for name, _ in part.results]
@@ -89,19 +81,19 @@ class RegionLowerer:
         except _MISFITS as error:
             # The files are not trusted: an axis may be a word, or a list shorter than it must be.
             reason = f"its arguments do not fit {part.operator.type}: {error}"
-            raise _Refused(Refusal(reason, _MISFIT_HELP)) from error
+            raise Refused(Refusal(reason, _MISFIT_HELP)) from error
         results = (made,) if isinstance(made, Value) else tuple(made)
         has_bytes = owns_bytes(row) or any(word.startswith("@") for word in part.operator.rest)
         if has_bytes and not self._keeps_own_layer(row):
             results = self._consume_bytes(row, results)
         if len(results) != len(part.results):
-            raise _Refused(Refusal(f"{part.operator.type} has another number of results", "report this"))
+            raise Refused(Refusal(f"{part.operator.type} has another number of results", "report this"))
         for (operand, blob), result in zip(part.results, results, strict=True):
             if result is not None:
                 self._finish(operand, blob, result)
             elif self._ncnn.users(blob) or is_network_output(blob):
                 reason = f"ncnn has no layer for one of the results of `{part.operator.type}`"
-                raise _Refused(Refusal(reason, "leave that result out of the PyTorch model"))
+                raise Refused(Refusal(reason, "leave that result out of the PyTorch model"))
         self._places.extend([part.handle] * (len(self._builder.layers) - len(self._places)))
 
     def _keeps_own_layer(self, row: Operator) -> bool:
@@ -116,7 +108,7 @@ class RegionLowerer:
         size = row.parameter("3")
         if row.type != "Normalize" or size != "1" or len(results) != 1 or results[0] is None:
             reason = f"the weights of {row.type} {row.name} would stay in the .bin without a layer"
-            raise _Refused(Refusal(reason, "replace the operator in the PyTorch model"))
+            raise Refused(Refusal(reason, "replace the operator in the PyTorch model"))
         scale = self._builder.layer("MemoryData", (), ("0=1",), (1,), (1,))
         shape = results[0].shape
         return (self._builder.view(self._builder.binary("mul", results[0], scale), shape),)
@@ -128,12 +120,12 @@ class RegionLowerer:
         if other in self._values:
             return
         if maker is None or maker.type not in TRANSPOSES or len(row.inputs) != 2:
-            raise _Refused(Refusal(f"what {row.name} transposes is not certain", "report this"))
+            raise Refused(Refusal(f"what {row.name} transposes is not certain", "report this"))
         base = self.tensor("other", maker.inputs[0], row.inputs[1])
         order = [*range(base.rank - 2), base.rank - 1, base.rank - 2]
         value = self._builder.permute(base, order)
         if value.shape != self._result_shape(other):
-            raise _Refused(Refusal(f"what {row.name} transposes is not certain", "report this"))
+            raise Refused(Refusal(f"what {row.name} transposes is not certain", "report this"))
         self._values[other] = value
 
     def _finish(self, operand: str, blob: str, result: Value) -> None:
@@ -141,14 +133,14 @@ class RegionLowerer:
         shape = () if expected is None else expected
         if result.shape != shape:
             reason = f"the result should have shape {result.shape}, and the files say {shape}"
-            raise _Refused(Refusal(reason, "report this with the files"))
+            raise Refused(Refusal(reason, "report this with the files"))
         result = replace(result, dtype=self._dtype(operand) or "f32")
         self._values[operand] = result
         if not self._regions.is_blob(operand):
             return  # read only within the region
         layout = self._loaded.batch.layout(operand, shape) if shape else Layout((1,))
         if isinstance(layout, Refusal):
-            raise _Refused(layout)
+            raise Refused(layout)
         plain = self._builder.certain(result)
         if layout.members is not None:
             self._values[operand] = plain
@@ -158,7 +150,7 @@ class RegionLowerer:
         if not self._reshaped_anyway(blob):
             if layout.blob is None:
                 reason = "in which layout later layers expect the result is not certain"
-                raise _Refused(Refusal(reason, "keep model_ncnn.py beside the ncnn model"))
+                raise Refused(Refusal(reason, "keep model_ncnn.py beside the ncnn model"))
             result = replace(self._builder.as_blob(result, layout.blob), dtype=result.dtype)
         self._values[operand] = result
         self._results.append((result.name, blob))
@@ -177,7 +169,7 @@ class RegionLowerer:
         if found is None:
             return None
         if found[0] and min(found[0]) < 1:
-            raise _Refused(Refusal("the result has an axis of unknown or no size", _NO_SHAPE_HELP))
+            raise Refused(Refusal("the result has an axis of unknown or no size", _NO_SHAPE_HELP))
         return found[0]
 
     # what arguments need
@@ -194,7 +186,7 @@ class RegionLowerer:
         blob = skip_layout_rows(self._ncnn, blob, self._part)
         if found is None or not found[0]:
             if found is None and not self._shapes.is_scalar(operand):
-                raise _Refused(Refusal(f"the shape of `{name}` is not in the files", _NO_SHAPE_HELP))
+                raise Refused(Refusal(f"the shape of `{name}` is not in the files", _NO_SHAPE_HELP))
             value = Value(self._builder, blob, (), (1,))
         else:
             value = self._shaped(name, operand, blob, *found)
@@ -203,7 +195,7 @@ class RegionLowerer:
 
     def _shaped(self, name: str, operand: str, blob: str, shape: tuple[int, ...], dtype: str) -> Value:
         if min(shape) < 1:
-            raise _Refused(Refusal(f"`{name}` has an axis of unknown or no size", _NO_SHAPE_HELP))
+            raise Refused(Refusal(f"`{name}` has an axis of unknown or no size", _NO_SHAPE_HELP))
         attribute = self._pnnx.maker(operand)
         if dtype == "bool" and attribute is not None and attribute.type == ATTRIBUTE:
             # Its blob holds single bytes, which no layer of ncnn computes with.
@@ -211,21 +203,21 @@ class RegionLowerer:
             return replace(self._builder.constant(mask.numbers, mask.shape), dtype=dtype)
         if dtype not in FLOAT_TYPES and not (dtype == "bool" and self._is_computed(operand)):
             reason = f"`{name}` holds integers ({dtype}), and ncnn's layers compute on floats only"
-            raise _Refused(Refusal(reason, "convert it with .float() in the PyTorch model"))
+            raise Refused(Refusal(reason, "convert it with .float() in the PyTorch model"))
         maker = self._ncnn.maker(origin(self._ncnn, blob))
         is_stored = maker is not None and maker.type == "MemoryData"
         if not is_stored and not self._regions.is_blob(operand):
             reason = f"`{name}` has {len(shape)} axes, more than a blob of ncnn"
-            raise _Refused(Refusal(reason, "reduce the rank in the PyTorch model"))
+            raise Refused(Refusal(reason, "reduce the rank in the PyTorch model"))
         # pnnx drops axes of stored tensors by a rule of its own, and reshapes what is broadcast.
         uncertain = is_stored or (maker is not None and is_broadcast_row(maker))
         layout = self._loaded.batch.layout(operand, shape)
         if is_stored:
             layout = Layout(None)
         if isinstance(layout, Refusal):
-            raise _Refused(layout)
+            raise Refused(layout)
         if uncertain and layout.members is not None:
-            raise _Refused(Refusal(f"how the blob of `{name}` is laid out is not certain", "report this"))
+            raise Refused(Refusal(f"how the blob of `{name}` is laid out is not certain", "report this"))
         sizes = None if uncertain else self._confirm(blob, layout.blob)
         return Value(self._builder, blob, shape, sizes, dtype, layout.members)
 
@@ -244,10 +236,10 @@ class RegionLowerer:
     def list_blobs(self, blob: str) -> tuple[str, ...]:
         """The blobs that a leaked list was made of."""
         maker = self._ncnn.maker(blob)
-        if maker is None or maker.type not in _LISTS | {EXPRESSION}:
+        if maker is None or maker.type not in LISTS | {EXPRESSION}:
             return ()
         if len(self._ncnn.users(blob)) != 1:
-            raise _Refused(Refusal("two operators read the same list", "report this with the files"))
+            raise Refused(Refusal("two operators read the same list", "report this with the files"))
         return maker.inputs
 
     def evaluate(self, item: str, inputs: list[Value]) -> Value:
@@ -258,7 +250,7 @@ class RegionLowerer:
         """The numbers of a `pnnx.Attribute`."""
         found = read_stored(self._loaded, attribute)
         if isinstance(found, Refusal):
-            raise _Refused(found)
+            raise Refused(found)
         return found
 
     def index(self, operand: str) -> StoredTensor | None:
@@ -269,7 +261,7 @@ class RegionLowerer:
         if maker is not None and maker.type == EXPRESSION and maker.parameter("expr") == "None":
             return None
         reason = "an index is computed while the network runs"
-        raise _Refused(Refusal(reason, "make it a constant in the PyTorch model"))
+        raise Refused(Refusal(reason, "make it a constant in the PyTorch model"))
 
     def settle(self, name: str) -> Number | Refusal:
         return self._settle(name)
@@ -287,114 +279,3 @@ def _takes_any_layout(reader: Operator) -> bool:
         and words.keys() <= {"0", "1", "2", "11"}
         and all(size.isdigit() for size in (*words.values(), *expression.split(",")))
     )
-
-
-class _Arguments:
-    """The arguments of one operator, by the parameters of its signature."""
-
-    def __init__(self, lowerer: RegionLowerer, part: Part, row: Operator, is_first: bool) -> None:
-        self._lowerer = lowerer
-        self._operator = part.operator
-        self._row = row
-        self._is_first = is_first
-        words = (word[1:].partition("=") for word in part.operator.rest if word.startswith("$"))
-        self._named = {name: operand for name, _, operand in words}
-        self._positional = "::" in part.operator.type or not self._named
-
-    def get(self, parameter: Parameter, index: int) -> Any:
-        """A Value, a list of them, or a constant; raises _Refused where it is not in the files."""
-        if parameter.type == "Expression":
-            return self._expression()
-        if parameter.type == "Ignored":
-            return None
-        if parameter.type == "Indexes":
-            return self._indexes(parameter, index)
-        operand = self._find_operand(parameter, index)
-        if operand is None:
-            text = self._operator.parameter(parameter.name)
-            text = parameter.default if text is None else text
-            if text is None:
-                raise _Refused(Refusal(f"`{parameter.name}` is not in the files", "convert the model again"))
-            return self._constant(text, parameter)
-        maker = self._lowerer.maker(operand)
-        if parameter.type == "Tensor[]":
-            return self._tensors(parameter, operand, maker)
-        if "Stored" in parameter.type and maker is not None and maker.type == ATTRIBUTE:
-            return self._lowerer.stored(maker)
-        if maker is not None and maker.type == EXPRESSION and not maker.inputs:
-            return self._constant(maker.parameter("expr") or "", parameter)
-        if not parameter.type.startswith("Tensor"):
-            if parameter.default == "?":
-                return None  # computed, and the shape of the result says it
-            reason = f"`{parameter.name}` is computed while the network runs"
-            raise _Refused(Refusal(reason, "make it a constant in the PyTorch model"))
-        return self._lowerer.tensor(parameter.name, operand, self._blob(operand))
-
-    def refuse_others(self, known: tuple[str, ...]) -> None:
-        """Raise _Refused for an argument that the signature does not have: it might change the meaning."""
-        for word in self._operator.rest:
-            key, is_parameter, value = word.lstrip("$").partition("=")
-            if word[:1] not in "#@" and is_parameter and key not in known and value != "None":
-                raise _Refused(
-                    Refusal(f"the argument `{key}={value[:40]}` is not known to pnnxfix", "report this")
-                )
-
-    def _find_operand(self, parameter: Parameter, index: int) -> str | None:
-        if parameter.name in self._named or not self._positional:
-            return self._named.get(parameter.name)
-        return self._operator.inputs[index] if index < len(self._operator.inputs) else None
-
-    def _blob(self, operand: str) -> str:
-        if len(self._row.inputs) != len(self._operator.inputs):
-            raise _Refused(Refusal(f"{self._row.name} has other inputs in ncnn than in pnnx", "report this"))
-        return self._row.inputs[self._operator.inputs.index(operand)]
-
-    def _tensors(self, parameter: Parameter, operand: str, maker: Operator | None) -> list[Value]:
-        items = None if maker is None else list_items(maker)
-        if items is not None and maker is not None:
-            blobs = self._lowerer.list_blobs(self._blob(operand))
-            if len(blobs) != len(maker.inputs):
-                raise _Refused(Refusal(f"the list `{parameter.name}` is another one in ncnn", "report this"))
-            inputs = [
-                self._lowerer.tensor(f"{parameter.name}[{at}]", *pair)
-                for at, pair in enumerate(zip(maker.inputs, blobs, strict=True))
-            ]
-            return [self._lowerer.evaluate(item, inputs) for item in items]
-        return [
-            self._lowerer.tensor(f"{parameter.name}[{at}]", name, self._blob(name))
-            for at, name in enumerate(self._operator.inputs)
-        ]
-
-    def _indexes(self, parameter: Parameter, index: int) -> tuple[StoredTensor | None, ...]:
-        """A list of stored tensors or None, as an Expression or in the words of the row itself."""
-        text, inputs = self._operator.parameter(parameter.name), self._operator.inputs
-        if text is None:
-            operand = self._find_operand(parameter, index)
-            maker = None if operand is None else self._lowerer.maker(operand)
-            text = None if maker is None else maker.parameter("expr")
-            inputs = () if maker is None else maker.inputs
-            if maker is not None and maker.type in _LISTS:
-                text = f"[{','.join(f'@{at}' for at in range(len(inputs)))}]"
-        items = read_indexes(text or "")
-        if isinstance(items, Refusal):
-            raise _Refused(items)
-        return tuple(self._lowerer.index(inputs[item]) if isinstance(item, int) else item for item in items)
-
-    def _expression(self) -> tuple[str, list[Value]]:
-        inputs = [
-            self._lowerer.tensor(f"@{at}", name, self._blob(name))
-            for at, name in enumerate(self._operator.inputs)
-        ]
-        return self._operator.parameter("expr") or "", inputs
-
-    def _constant(self, text: str, parameter: Parameter) -> Any:
-        value = read_constant(text, integers=parameter.type.startswith("int"))
-        if isinstance(value, Refusal) and self._is_first:
-            number = self._lowerer.settle(parameter.name)  # TorchScript or the user may know it
-            value = number if isinstance(number, Refusal) else number.value
-        if isinstance(value, Refusal):
-            raise _Refused(value)
-        # TorchScript lets one number stand for a list of one.
-        if parameter.type.startswith("int[") and isinstance(value, int) and not isinstance(value, bool):
-            return (value,)
-        return value

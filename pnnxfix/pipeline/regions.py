@@ -16,45 +16,20 @@ from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.graph.splits import EXPRESSION, SPLIT, is_layout_row
 from pnnxfix.pipeline.batch import MAX_RANK
+from pnnxfix.pipeline.counterparts import (
+    ATTENTION,
+    LAYERS_OF,
+    TRANSPOSES,
+    fits,
+    is_broadcast_row,
+    may_be_reshape,
+)
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.rules.base import OperatorRule, Refusal
 from pnnxfix.rules.lowering.family import Family
 
 _LARGEST_REGION = 64
 _HELP = "report this with the files; or reduce the rank in the PyTorch model"
-_ATTENTION = "F.scaled_dot_product_attention"
-_LAYERS_OF = {
-    "Tensor.permute": {"Permute"},
-    "torch.permute": {"Permute"},
-    "torch.transpose": {"Permute"},
-    "Tensor.reshape": {"Reshape"},
-    "torch.flatten": {"Reshape", "Flatten"},
-    "Tensor.select": {"Crop", "Squeeze"},
-    "Tensor.slice": {"Crop"},
-    "torch.unbind": {"Slice"},
-    "torch.squeeze": {"Squeeze", "Reshape"},
-    "torch.unsqueeze": {"ExpandDims", "Reshape"},
-    "F.softmax": {"Softmax"},
-    "torch.matmul": {"MatMul"},
-    _ATTENTION: {"SDPA"},
-    "torch.stack": {"Concat"},
-    "torch.cat": {"Concat"},
-    "pnnx.Expression": {"BinaryOp", "UnaryOp"},
-    "nn.Linear": {"Gemm", "InnerProduct"},
-    "nn.LayerNorm": {"LayerNorm"},
-    "nn.GELU": {"GELU"},
-    "nn.ReLU": {"ReLU"},
-    "nn.SiLU": {"Swish"},
-    "nn.Hardswish": {"HardSwish"},
-    "nn.Sigmoid": {"Sigmoid"},
-    "nn.Softmax": {"Softmax"},
-}
-
-
-TRANSPOSES = frozenset({"torch.transpose", "Tensor.permute", "torch.permute", "torch.t"})
-_RESHAPES = frozenset(
-    {"Tensor.reshape", "Tensor.reshape_as", "Tensor.unflatten", "Tensor.view", "torch.flatten"}
-)
 _UNPACK = "prim::ListUnpack"
 _ENDS = frozenset({"pnnx.Output", "prim::TupleConstruct"})
 
@@ -159,7 +134,7 @@ class Regions:
         """An operator on more axes than ncnn has that pnnx wrote a layer for and no region covers."""
         for handle in self._pnnx:
             operator = self._pnnx.original(handle)
-            if operator.type in _LAYERS_OF and operator.name not in covered:
+            if operator.type in LAYERS_OF and operator.name not in covered:
                 names = (*operator.inputs, *operator.outputs)
                 if operator.type != EXPRESSION and not all(map(self._fits_rank, names)):
                     return operator
@@ -173,7 +148,7 @@ class Regions:
         if found is None or len(found[0]) <= 3:
             return False
         axes = len(found[0]) - (self._loaded.batch.axis(operand) not in (None, NO_BATCH))
-        return axes > 3 and any(self._pnnx[at].type == _ATTENTION for at in self._pnnx.users(operand))
+        return axes > 3 and any(self._pnnx[at].type == ATTENTION for at in self._pnnx.users(operand))
 
     def _fits_rank(self, operand: str) -> bool:
         found = self._shapes.find(operand)
@@ -199,8 +174,8 @@ class Regions:
             if len(row.inputs) != len(part.operator.inputs) or not isinstance(rule, Family):
                 reason = f"`{maker.type}` makes a tensor of {len(self._shape(operand))} axes, no blob of ncnn"
                 return Refusal(reason, _HELP)
-            handle = self._ncnn.producer(self._origin(row.inputs[at], maker.type not in _RESHAPES))
-            if handle is None or handle not in self._ncnn or not _fits(self._ncnn[handle], maker):
+            handle = self._ncnn.producer(self._origin(row.inputs[at], not may_be_reshape(maker)))
+            if handle is None or handle not in self._ncnn or not fits(self._ncnn[handle], maker):
                 return Refusal(f"which layer computes `{maker.name}` is not certain", _HELP)
             made = self._make_part(maker, handle, rule)
             if isinstance(made, Refusal):
@@ -215,7 +190,7 @@ class Regions:
             if maker is None:
                 break
             passes = maker.type == SPLIT or is_layout_row(maker) or is_broadcast_row(maker)
-            if not passes and not (skips_reshapes and _moves_batch(maker)):
+            if not passes and not (skips_reshapes and maker.type == "Reshape"):
                 break
             blob = maker.inputs[0]
         return blob
@@ -226,7 +201,7 @@ class Regions:
         if any(operator.type in _ENDS for operator in wanted):
             reason = f"an output of the network has {len(self._shape(operand))} axes, more than ncnn has"
             return Refusal(reason, "reshape it to fewer axes in the PyTorch model")
-        rows = self._rows_reading(blob, not any(op.type in _RESHAPES for op in wanted))
+        rows = self._rows_reading(blob, not any(map(may_be_reshape, wanted)))
         if len(rows) != len(wanted):
             return Refusal(
                 f"{len(wanted)} operators read operand {operand} and {len(rows)} layers its blob", _HELP
@@ -261,14 +236,14 @@ class Regions:
             layer = self._ncnn[row]
             if layer.type == operator.type and layer.name == operator.name:
                 return row
-        fitting = [row for row in rows if _fits(self._ncnn[row], operator)]
+        fitting = [row for row in rows if fits(self._ncnn[row], operator)]
         # Rows keep the order of their operators, so the first one is this operator's.
         return fitting[0] if fitting else None
 
     def _rows_reading(self, blob: str, skips_reshapes: bool) -> list[int]:
         """The rows that read a blob, through Splits and pnnx's own changes of layout.
 
-        `skips_reshapes`: no operator reshapes it, so a Reshape of the batch axis is such a change.
+        `skips_reshapes`: no operator reshapes it, so that every Reshape is such a change.
         """
         found: list[int] = []
         pending = [blob]
@@ -279,7 +254,7 @@ class Regions:
                 if is_broadcast_row(layer) and layer.inputs[0] != name:
                     continue  # it reads only the sizes
                 passes = layer.type == SPLIT or is_layout_row(layer) or is_broadcast_row(layer)
-                if passes or (skips_reshapes and _moves_batch(layer)):
+                if passes or (skips_reshapes and layer.type == "Reshape"):
                     pending.extend(layer.outputs)
                 else:
                     found.append(handle)
@@ -288,33 +263,3 @@ class Regions:
     def _shape(self, operand: str) -> tuple[int, ...]:
         found = self._shapes.find(operand)
         return () if found is None else found[0]
-
-
-def _fits(layer: Operator, operator: Operator) -> bool:
-    """Whether a layer can be what pnnx made of an operator."""
-    if layer.type == operator.type:
-        return layer.name == operator.name
-    return layer.type in _LAYERS_OF.get(operator.type, ())
-
-
-def _moves_batch(layer: Operator) -> bool:
-    """Whether a layer is a Reshape that says which axis is the batch, as 20261020 writes them."""
-    return layer.type == "Reshape" and any(word.startswith("12=") for word in layer.rest)
-
-
-def is_broadcast_row(layer: Operator) -> bool:
-    """Whether pnnx put this Reshape in so that the layer after it broadcasts as torch does."""
-    return layer.type == "Reshape" and "_ncnnreshape" in layer.name
-
-
-def skip_layout_rows(graph: Graph, blob: str, names: tuple[str, ...]) -> str:
-    """The blob before pnnx's changes of layout for the operator of these names: the same elements."""
-    for _ in range(_LARGEST_REGION):
-        maker = graph.maker(blob)
-        if maker is None:
-            break
-        own = is_broadcast_row(maker) and maker.name.startswith(tuple(f"{n}_ncnnreshape" for n in names))
-        if not own and not is_layout_row(maker):
-            break
-        blob = maker.inputs[0]
-    return blob
