@@ -29,10 +29,10 @@ class Refused(Exception):
 class Arguments:
     """The arguments of one operator, by the parameters of its signature."""
 
-    def __init__(self, lowerer: RegionLowerer, part: Part, row: Operator, is_first: bool) -> None:
+    def __init__(self, lowerer: RegionLowerer, part: Part, is_first: bool) -> None:
         self._lowerer = lowerer
         self._operator = part.operator
-        self._row = row
+        self._inputs = part.inputs
         self._is_first = is_first
         words = (word[1:].partition("=") for word in part.operator.rest if word.startswith("$"))
         self._named = {name: operand for name, _, operand in words}
@@ -79,12 +79,16 @@ class Arguments:
     def _find_operand(self, parameter: Parameter, index: int) -> str | None:
         if parameter.name in self._named or not self._positional:
             return self._named.get(parameter.name)
+        if "::" not in self._operator.type and self._operator.parameter(parameter.name) is not None:
+            return None
         return self._operator.inputs[index] if index < len(self._operator.inputs) else None
 
     def _blob(self, operand: str) -> str:
-        if len(self._row.inputs) != len(self._operator.inputs):
-            raise Refused(Refusal(f"{self._row.name} has other inputs in ncnn than in pnnx", "report this"))
-        return self._row.inputs[self._operator.inputs.index(operand)]
+        if self._inputs is None:
+            raise Refused(
+                Refusal(f"{self._operator.name} has other inputs in ncnn than in pnnx", "report this")
+            )
+        return self._inputs[self._operator.inputs.index(operand)]
 
     def _tensors(self, parameter: Parameter, operand: str, maker: Operator | None) -> list[Value]:
         items = None if maker is None else list_items(maker)

@@ -7,7 +7,7 @@ neighbour that is known, by what an operator can become.
 from __future__ import annotations
 
 from pnnxfix.graph.graph import Graph, Operator
-from pnnxfix.graph.splits import is_layout_row
+from pnnxfix.graph.splits import SPLIT, is_layout_row
 
 ATTENTION = "F.scaled_dot_product_attention"
 TRANSPOSES = frozenset({"torch.transpose", "Tensor.permute", "torch.permute", "torch.t"})
@@ -63,6 +63,19 @@ def may_be_reshape(operator: Operator) -> bool:
 def is_broadcast_row(layer: Operator) -> bool:
     """Whether pnnx put this Reshape in so that the layer after it broadcasts as torch does."""
     return layer.type == "Reshape" and "_ncnnreshape" in layer.name
+
+
+def skip_changes_of_layout(graph: Graph, blob: str, skips_reshapes: bool) -> str:
+    """The blob before Splits and changes of layout; `skips_reshapes`: every Reshape is one."""
+    for _ in range(_LONGEST_CHAIN):
+        maker = graph.maker(blob)
+        if maker is None:
+            break
+        passes = maker.type == SPLIT or is_layout_row(maker) or is_broadcast_row(maker)
+        if not passes and not (skips_reshapes and maker.type == "Reshape"):
+            break
+        blob = maker.inputs[0]
+    return blob
 
 
 def skip_layout_rows(graph: Graph, blob: str, names: tuple[str, ...]) -> str:

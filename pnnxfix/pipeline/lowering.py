@@ -56,7 +56,7 @@ class RegionLowerer:
         except NotExpressible as error:
             return Refusal(error.reason, error.help)
         return RegionLowering(
-            tuple(sorted(at for part in parts for at in (part.handle, part.unpack) if at is not None)),
+            tuple(sorted(at for part in parts for at in (part.handle, *part.more))),
             tuple(self._builder.layers),
             tuple(self._places),
             tuple(self._results),
@@ -67,14 +67,14 @@ class RegionLowerer:
         row = self._ncnn[part.handle]
         if part.operator.type == "torch.matmul" and row.type == "MatMul" and "0=1" in row.rest:
             self._transpose_other(part.operator, row)
-        arguments = Arguments(self, part, row, is_first)
+        arguments = Arguments(self, part, is_first)
         arguments.refuse_others(part.rule.arguments)
         self._builder.result_shapes = [self._result_shape(name) for name, _ in part.results]
         found = [self._shapes.find(name) for name, _ in part.results]
         self._builder.result_types = [None if one is None else one[1] for one in found]
         self._builder.argument_makers = set()
         self._builder.own = row
-        self._part = (part.operator.name, row.name)
+        self._part = (part.operator.name, *(self._ncnn[at].name for at in (part.handle, *part.more)))
         values = [arguments.get(parameter, at) for at, parameter in enumerate(part.rule.parameters)]
         try:
             made = part.rule.lower(self._builder, *values)

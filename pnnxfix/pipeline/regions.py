@@ -23,7 +23,9 @@ from pnnxfix.pipeline.counterparts import (
     fits,
     is_broadcast_row,
     may_be_reshape,
+    skip_changes_of_layout,
 )
+from pnnxfix.pipeline.expansions import Expansions
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.rules.base import OperatorRule, Refusal
 from pnnxfix.rules.lowering.family import Family
@@ -39,14 +41,16 @@ class Part:
     """One operator of a region: its row in the pnnx graph, its row in the ncnn graph, its meaning.
 
     `results` are its tensors with the blob of each. An operator that gives a list has for them the
-    outputs of the `prim::ListUnpack` that reads it, and that row, `unpack`, goes with it.
+    outputs of the `prim::ListUnpack` that reads it. That row goes with it, and so do other layers that
+    pnnx made of the operator: `more`. `inputs` are the blobs of its inputs, None where those are others.
     """
 
     operator: Operator
     handle: int
     rule: Family
     results: tuple[tuple[str, str], ...]
-    unpack: int | None = None
+    inputs: tuple[str, ...] | None
+    more: tuple[int, ...] = ()
 
 
 class Regions:
@@ -60,13 +64,14 @@ class Regions:
         self._ncnn = loaded.ncnn.graph
         self._rules = rules
         self._shapes = Annotations(self._pnnx)
+        self._expansions = Expansions(self._pnnx, self._ncnn)
 
     def grow(self, operator: Operator, handle: int, rule: Family) -> list[Part] | Refusal:
         """The region of a leaked operator, in the order of the graph."""
         first = self._make_part(operator, handle, rule)
         if isinstance(first, Refusal):
             return first
-        parts = {handle: first}
+        parts = {first.handle: first}
         pending = [first]
         while pending:
             part = pending.pop()
@@ -89,34 +94,40 @@ class Regions:
         return [parts[at] for at in sorted(parts)]
 
     def _make_part(self, operator: Operator, handle: int, rule: Family) -> Part | Refusal:
-        row, unpack = self._ncnn[handle], None
-        if rule.gives_list and len(operator.outputs) == 1:
+        row = self._ncnn[handle]
+        more: tuple[int, ...] = ()
+        inputs = row.inputs if len(row.inputs) == len(operator.inputs) else None
+        if operator.type == EXPRESSION and row.type != EXPRESSION:
+            expansion = self._expansions.find(operator)
+            if expansion is None or handle not in expansion.rows:
+                return Refusal(f"which layers compute `{operator.name}` is not certain", _HELP)
+            more, handle = expansion.rows[:-1], expansion.rows[-1]
+            row, inputs = self._ncnn[handle], expansion.inputs
+        operator_outputs, outputs = operator.outputs, row.outputs
+        if rule.gives_list and len(outputs) == 1:
             unpacks = [self._find_unpack(graph, list_of) for graph, list_of in (
                 (self._pnnx, operator.outputs[0]), (self._ncnn, row.outputs[0]))]  # fmt: skip
-            if unpacks[0] is None and unpacks[1] is None:
-                # A converted type such as torch.split has its tensors as outputs itself.
-                return Part(operator, handle, rule, tuple(zip(operator.outputs, row.outputs, strict=True)))
-            if unpacks[0] is None or unpacks[1] is None:
+            if unpacks[0] is not None and unpacks[1] is not None:
+                operator_outputs = self._pnnx[unpacks[0]].outputs
+                outputs, more = self._ncnn[unpacks[1]].outputs, (unpacks[1],)
+            elif unpacks[0] is not None or unpacks[1] is not None:
                 return Refusal(f"the list that {operator.name} makes is not simply taken apart", _HELP)
-            unpack = unpacks[1]
-            operator_outputs = self._pnnx[unpacks[0]].outputs
-            outputs = self._ncnn[unpack].outputs
-        else:
-            operator_outputs, outputs = operator.outputs, row.outputs
-            if len(outputs) == 1:
-                outputs, unpack = self._skip_own_reshape(operator, outputs[0])
+        elif len(outputs) == 1:
+            outputs, own = self._skip_own_reshape(operator, outputs[0])
+            more = (*more, *own)
         if len(outputs) != len(operator_outputs):
             return Refusal(f"{operator.name} has other outputs in ncnn than in pnnx", _HELP)
-        return Part(operator, handle, rule, tuple(zip(operator_outputs, outputs, strict=True)), unpack)
+        results = tuple(zip(operator_outputs, outputs, strict=True))
+        return Part(operator, handle, rule, results, inputs, more)
 
-    def _skip_own_reshape(self, operator: Operator, blob: str) -> tuple[tuple[str, ...], int | None]:
-        """The output after the Reshape that pnnx put behind a layer of the operator, and its row."""
+    def _skip_own_reshape(self, operator: Operator, blob: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The output after the Reshape that pnnx put behind a layer of the operator, and that row."""
         users = self._ncnn.users(blob)
         if len(users) == 1:
             reader = self._ncnn[users[0]]
             if is_broadcast_row(reader) and reader.name.startswith(f"{operator.name}_ncnnreshape"):
-                return reader.outputs, users[0]
-        return (blob,), None
+                return reader.outputs, (users[0],)
+        return (blob,), ()
 
     def _find_unpack(self, graph: Graph, operand: str) -> int | None:
         """The only reader of a list, if that takes it apart."""
@@ -165,16 +176,17 @@ class Regions:
 
     def _makers(self, part: Part) -> list[Part] | Refusal:
         """The operators that make what a part reads, where that is no blob of ncnn."""
-        row, parts = self._ncnn[part.handle], []
+        parts: list[Part] = []
         for at, operand in enumerate(part.operator.inputs):
             maker = self._pnnx.maker(operand)
             if self.is_blob(operand) or maker is None or maker.type == "pnnx.Attribute":
                 continue
             rule = self._rules.get(maker.type)
-            if len(row.inputs) != len(part.operator.inputs) or not isinstance(rule, Family):
+            if part.inputs is None or not isinstance(rule, Family):
                 reason = f"`{maker.type}` makes a tensor of {len(self._shape(operand))} axes, no blob of ncnn"
                 return Refusal(reason, _HELP)
-            handle = self._ncnn.producer(self._origin(row.inputs[at], not may_be_reshape(maker)))
+            blob = skip_changes_of_layout(self._ncnn, part.inputs[at], not may_be_reshape(maker))
+            handle = self._ncnn.producer(blob)
             if handle is None or handle not in self._ncnn or not fits(self._ncnn[handle], maker):
                 return Refusal(f"which layer computes `{maker.name}` is not certain", _HELP)
             made = self._make_part(maker, handle, rule)
@@ -183,18 +195,6 @@ class Regions:
             parts.append(made)
         return parts
 
-    def _origin(self, blob: str, skips_reshapes: bool) -> str:
-        """The blob before Splits and changes of layout."""
-        for _ in range(_LARGEST_REGION):
-            maker = self._ncnn.maker(blob)
-            if maker is None:
-                break
-            passes = maker.type == SPLIT or is_layout_row(maker) or is_broadcast_row(maker)
-            if not passes and not (skips_reshapes and maker.type == "Reshape"):
-                break
-            blob = maker.inputs[0]
-        return blob
-
     def _readers(self, operand: str, blob: str) -> list[Part] | Refusal:
         """The operators that read an operand, each with its row in the ncnn graph."""
         wanted = [self._pnnx[at] for at in dict.fromkeys(self._pnnx.users(operand))]
@@ -202,6 +202,7 @@ class Regions:
             reason = f"an output of the network has {len(self._shape(operand))} axes, more than ncnn has"
             return Refusal(reason, "reshape it to fewer axes in the PyTorch model")
         rows = self._rows_reading(blob, not any(map(may_be_reshape, wanted)))
+        self._merge_expansions(rows, wanted)
         if len(rows) != len(wanted):
             return Refusal(
                 f"{len(wanted)} operators read operand {operand} and {len(rows)} layers its blob", _HELP
@@ -224,6 +225,13 @@ class Regions:
             parts.append(part)
         return parts
 
+    def _merge_expansions(self, rows: list[int], wanted: list[Operator]) -> None:
+        """Leave one row of each Expression, which may read an operand with several of its layers."""
+        for operator in wanted:
+            expansion = self._expansions.find(operator) if operator.type == EXPRESSION else None
+            for row in [row for row in rows if expansion is not None and row in expansion.rows][1:]:
+                rows.remove(row)
+
     def _skip_fused_transpose(self, operator: Operator) -> Operator:
         """The product that a transposition went into: pnnx writes MatMul 0=1 for both."""
         users = self._pnnx.users(operator.outputs[0]) if operator.type in TRANSPOSES else []
@@ -237,6 +245,9 @@ class Regions:
             if layer.type == operator.type and layer.name == operator.name:
                 return row
         fitting = [row for row in rows if fits(self._ncnn[row], operator)]
+        expansion = self._expansions.find(operator) if operator.type == EXPRESSION else None
+        if expansion is not None:
+            fitting = [row for row in rows if row in expansion.rows]
         # Rows keep the order of their operators, so the first one is this operator's.
         return fitting[0] if fitting else None
 
