@@ -73,7 +73,7 @@ _NOT_EXPANDED = frozenset({"size", "int", "["})
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """`rows` in the order of the graph, of which the last makes the result; `inputs` the blobs that are read."""
+    """`rows` in the order of the graph, of which the last makes the result; `inputs` are what is read."""
 
     rows: tuple[int, ...]
     inputs: tuple[str, ...]
