@@ -216,7 +216,9 @@ class RegionLowerer:
             layout = Layout(None)
         if isinstance(layout, Refusal):
             raise Refused(layout)
-        if uncertain and layout.members is not None:
+        # The Reshape behind a Linear has the Linear's own input as second one, members and all.
+        keeps_members = maker is not None and len(maker.inputs) == 2
+        if uncertain and layout.members is not None and not keeps_members:
             raise Refused(Refusal(f"how the blob of `{name}` is laid out is not certain", "report this"))
         sizes = None if uncertain else self._confirm(blob, layout.blob)
         return Value(self._builder, blob, shape, sizes, dtype, layout.members)
