@@ -8,7 +8,8 @@ pass_ncnn/solve_batch_index (July 2026), and the `_ncnn.py` of conversions since
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
 from math import prod
 
 from pnnxfix.graph.graph import Graph, Operator
@@ -49,6 +50,19 @@ def solve_batch_axes(graph: Graph, shapes: Annotations) -> dict[str, int]:
     return _Solver(graph, shapes).solve()
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The axis of an operand that an operator reads or makes."""
+
+    name: str
+    axis: int
+    is_input: bool
+
+
+def _has_own_layout(operator: Operator) -> bool:
+    return operator.type in _BATCH_FIRST or operator.type in _RECURRENT or operator.type == _ATTENTION
+
+
 class _Solver:
     def __init__(self, graph: Graph, shapes: Annotations) -> None:
         self._graph = graph
@@ -67,8 +81,10 @@ class _Solver:
         for operator in self._operators:
             self._seed(operator)
         for operator in self._operators:
-            for name in (*operator.inputs, *operator.outputs):
-                self._spread(name)
+            for name in operator.inputs:
+                self._spread(self._backward(name))
+            for name in operator.outputs:
+                self._spread(self._forward(name))
         for name in self._makers:
             if self._rank(name) == 1:
                 self._axes[name] = NO_BATCH
@@ -110,46 +126,43 @@ class _Solver:
 
     # from operand to operand
 
-    def _spread(self, name: str) -> None:
-        """Pass an operand's axis on, both ways, as far as nobody has answered before."""
-        pending = [name]
+    def _spread(self, answers: Iterator[_Answer]) -> None:
+        """Pass an axis on as far as nobody has answered before; depth first, so that the same are first."""
+        pending = [answers]
         while pending:
-            name = pending.pop()
-            axis = self._axes.get(name, NO_BATCH)
-            if not 0 <= axis < NO_BATCH:
+            found = next(pending[-1], None)
+            if found is None:
+                pending.pop()
+            elif found.name not in self._axes:
+                self._axes[found.name] = found.axis
+                ways = [self._forward(found.name), self._backward(found.name)]
+                pending.extend(ways if found.is_input else reversed(ways))
+
+    def _forward(self, name: str) -> Iterator[_Answer]:
+        """What an operand's axis means for what its readers make."""
+        axis = self._axes.get(name, NO_BATCH)
+        for operator in self._users.get(name, ()) if 0 <= axis < NO_BATCH else ():
+            answer: int | None = axis
+            if _has_own_layout(operator):
                 continue
-            found: list[tuple[str, int]] = []
-            for user in self._users.get(name, ()):
-                found.extend(self._forward(user, name, axis))
-            maker = self._makers.get(name)
-            if maker is not None:
-                found.extend(self._backward(maker, name, axis))
-            for other, answer in found:
-                if other not in self._axes:
-                    self._axes[other] = answer
-                    pending.append(other)
+            if operator.type in _MOVERS:
+                answer = self._move(operator, axis) if name == operator.inputs[0] else None
+            if answer is not None:
+                yield from (_Answer(result, answer, is_input=False) for result in operator.outputs)
 
-    def _forward(self, operator: Operator, name: str, axis: int) -> Iterable[tuple[str, int]]:
-        if operator.type in _BATCH_FIRST or operator.type in _RECURRENT or operator.type == _ATTENTION:
-            return ()
-        if operator.type in _MOVERS:
-            if name != operator.inputs[0]:
-                return ()
-            answer = self._move(operator, axis)
-            return () if answer is None else [(result, answer) for result in operator.outputs]
-        return [(result, axis) for result in operator.outputs]
-
-    def _backward(self, operator: Operator, name: str, axis: int) -> Iterable[tuple[str, int]]:
-        if operator.type in _BATCH_FIRST or operator.type in _RECURRENT or operator.type == _ATTENTION:
-            return ()
+    def _backward(self, name: str) -> Iterator[_Answer]:
+        """What an operand's axis means for what its maker reads."""
+        axis, operator = self._axes.get(name, NO_BATCH), self._makers.get(name)
+        if operator is None or not 0 <= axis < NO_BATCH or _has_own_layout(operator):
+            return
         if operator.type in _MOVERS:
             answer = self._move_back(operator, axis)
-            return () if answer is None else [(operator.inputs[0], answer)]
-        found = []
+            if answer is not None:
+                yield _Answer(operator.inputs[0], answer, is_input=True)
+            return
         for source in operator.inputs:
             lower = operator.type == "pnnx.Expression" and self._fits_without(source, name, axis)
-            found.append((source, NO_BATCH if lower else axis))
-        return found
+            yield _Answer(source, NO_BATCH if lower else axis, is_input=True)
 
     def _fits_without(self, source: str, result: str, axis: int) -> bool:
         """Whether an operand of lower rank broadcasts to a result whose batch axis is left out."""
@@ -235,7 +248,7 @@ def _sliced_axes(operator: Operator, axes: list[int]) -> list[int]:
 
 
 def _reshaped_axis(have: tuple[int, ...], want: tuple[int, ...], axis: int) -> int | None:
-    """The axis of the new shape that is the same axis of the old one, if that is unique."""
+    """The axis of the new shape that pnnx takes for the same axis of the old one, if it takes any."""
     if axis >= len(have) or not want or -1 in have or -1 in want:
         return 0 if axis == 0 and have[:1] == want[:1] == (1,) else None
     size = have[axis]
@@ -244,12 +257,15 @@ def _reshaped_axis(have: tuple[int, ...], want: tuple[int, ...], axis: int) -> i
     if axis == len(have) - 1 and want[-1] == size:
         return len(want) - 1
     left, right = prod(have[:axis]), prod(have[axis + 1 :])
-    fits = [
-        at
-        for at in range(len(want))
-        if want[at] == size and (prod(want[:at]) == left or prod(want[at + 1 :]) == right)
-    ]
-    return fits[0] if len(fits) == 1 else None
+    found = None
+    for at in range(1, len(want)):
+        if prod(want[:at]) == left and want[at] == size:
+            found = None if want[at + 1 : at + 2] == (size,) else at
+            break
+    for at in range(len(want) - 2, -1, -1):
+        if prod(want[at + 1 :]) == right and want[at] == size:
+            return None if at and want[at - 1] == size else at
+    return found
 
 
 def _integers(text: str | None) -> list[int]:

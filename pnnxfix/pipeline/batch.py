@@ -110,6 +110,13 @@ class BatchAxes:
         """The axis that an operand's blob leaves out, NO_BATCH if none, None if not certain."""
         return self._solved.get(operand)
 
+    def left_out(self, operand: str) -> int | None:
+        """The axis that an operand's blob itself leaves out, which may be another than pnnx has in mind."""
+        axis = self.axis(operand)
+        if not axis or axis == NO_BATCH or not self.has_members:
+            return axis
+        return None if self._passes_layout(operand) else NO_BATCH
+
     def layout(self, operand: str, shape: tuple[int, ...]) -> Layout | Refusal:
         """How an operand's blob is laid out. A Refusal where ncnn cannot hold it, or nobody can tell."""
         axis = self.axis(operand)

@@ -143,7 +143,7 @@ class _Check:
         found = self._shapes.find(operator.inputs[0]) if operator.inputs else None
         if found is None or not found[0] or min(found[0]) < 1:
             return ""
-        shape, batch = found[0], self._batch.axis(operator.inputs[0])
+        shape, batch = found[0], self._batch.left_out(operator.inputs[0])
         if operator.type in _REDUCTIONS or operator.type == "torch.norm":
             return self._reduction(operator, layer, shape, batch)
         if operator.type == _ATTENTION:
@@ -202,7 +202,10 @@ class _Check:
         if layer.parameter("1") in {None, "1"}:
             return "" if len(wanted) == rank else "it reduces all axes, and not all are meant"
         words = (layer.parameter("-23303") or "0").split(",")[1:]
-        axes = {int(word) % rank for word in words if word.lstrip("-").isdigit()}
+        given = [int(word) for word in words if word.lstrip("-").isdigit()]
+        if any(not -rank <= axis < rank for axis in given):
+            return ""  # the blob has more axes than it is taken to have
+        axes = {axis % rank for axis in given}
         if axes == wanted:
             return ""
         return f"it reduces axes {sorted(axes)} of its blob, and {sorted(wanted)} are meant"
