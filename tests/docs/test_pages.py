@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 MAKE_DOCS: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "make_docs.py"))
 PAGES: list[Path] = [*MAKE_DOCS["PAGES"], ROOT / "CHANGELOG.md"]
 MARKED = re.compile(
-    r"^(?:<!-- (?P<mark>.*) -->\n)?```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE
+    r"^(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<kind>\w+)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE
 )
 LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 

@@ -19,7 +19,7 @@ FITTING = [stored for stored in RUNNABLE if stored.case.id != TOO_MANY_AXES]
 
 _FOLDER = os.environ.get("PNNXFIX_NCNN_RELEASES", "")
 WHEELS = sorted(path for path in Path(_FOLDER).iterdir() if path.is_dir()) if _FOLDER else []
-"""Unpacked wheels of ncnn, one folder each; without any, their tests are skipped."""
+"""Unpacked wheels of ncnn, one folder each; without any, one test is skipped."""
 
 
 @pytest.mark.parametrize("stored", FITTING, ids=lambda stored: stored.id)
@@ -35,14 +35,16 @@ def test_graph_that_ncnn_cannot_be_fed_is_repaired_and_loads(base: Path, run_ncn
         run_ncnn(repaired.folder, "model")
 
 
-@pytest.fixture(scope="module", params=WHEELS, ids=lambda wheel: wheel.name)
+@pytest.fixture(scope="module", params=WHEELS or [None], ids=lambda wheel: wheel.name if wheel else "none")
 def run_wheel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    if request.param is None:
+        pytest.skip("PNNXFIX_NCNN_RELEASES names no folder of ncnn releases")
     child = Child("run_ncnn.py", request.param)
     yield make_runner(child, tmp_path_factory.mktemp("wheel") / "outputs.npz")
     child.close()
 
 
-@pytest.mark.parametrize("stored", FITTING if WHEELS else [], ids=lambda stored: stored.id)
+@pytest.mark.parametrize("stored", FITTING if WHEELS else FITTING[:1], ids=lambda stored: stored.id)
 def test_other_releases_of_ncnn_give_the_same_numbers(stored: Stored, base: Path, run_wheel: Run) -> None:
     repaired = repair(stored, base)
     prove_ncnn(stored, run_wheel(repaired.folder, stored.stem))
