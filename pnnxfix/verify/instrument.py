@@ -2,7 +2,6 @@
 
 Every call, operation, slice and stored tensor becomes `__see__(at, value)`, parts of a longer expression
 too: pnnx prints a whole `pnnx.Expression` as one expression, and ncnn gets a layer for each part of it.
-A variable is deleted behind its last use, so the run needs the memory of one inference.
 """
 
 from __future__ import annotations
@@ -145,9 +144,8 @@ def instrument(forward: ast.FunctionDef) -> tuple[ast.FunctionDef, list[Probe]]:
             if len(targets) == 1:
                 expressions.known[targets[0]] = keys
         body.append(statement)
-    changed = copy.deepcopy(forward)
-    changed.body = _release(body)
-    return ast.fix_missing_locations(changed), expressions.probes
+    forward.body = body
+    return ast.fix_missing_locations(release(forward)), expressions.probes
 
 
 def _flatten(node: ast.expr) -> list[str]:
@@ -156,22 +154,28 @@ def _flatten(node: ast.expr) -> list[str]:
     return [node.id] if isinstance(node, ast.Name) else ["?"]
 
 
-def _release(body: list[ast.stmt]) -> list[ast.stmt]:
-    """The statements, each followed by a `del` of the variables that nothing below it reads."""
+def release(forward: ast.FunctionDef) -> ast.FunctionDef:
+    """`forward` with a `del` of each variable behind its last use, so that it needs what one inference needs.
+
+    As pnnx prints it, every value lives until the return. Code with branches or scopes of its own, which
+    pnnx does not print, is given back as it is: what is unbound there would be deleted.
+    """
+    changed = copy.deepcopy(forward)
+    if not all(isinstance(statement, (ast.Assign, ast.Return)) for statement in forward.body):
+        return changed
+    if any(isinstance(node, (ast.comprehension, ast.Lambda, ast.NamedExpr)) for node in ast.walk(forward)):
+        return changed
     alive: set[str] = set()
-    changed: list[ast.stmt] = []
-    for statement in reversed(body):
+    body: list[ast.stmt] = []
+    for statement in reversed(changed.body):
         names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
         own = {node.id for node in names if node.id.startswith("v_")}
         dead = sorted(own - alive)
         if dead and not isinstance(statement, ast.Return):
             targets: list[ast.expr] = [ast.Name(name, ast.Del()) for name in dead]
-            changed.append(ast.copy_location(ast.Delete(targets), statement))
-        changed.append(statement)
-        stored = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-        alive = (
-            (alive - stored)
-            | {n.id for n in names if isinstance(n.ctx, ast.Load)} & own
-            | (alive & own - stored)
-        )
-    return changed[::-1]
+            body.append(ast.copy_location(ast.Delete(targets), statement))
+        body.append(statement)
+        alive -= {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        alive |= {node.id for node in names if isinstance(node.ctx, ast.Load)} & own
+    changed.body = body[::-1]
+    return ast.fix_missing_locations(changed)

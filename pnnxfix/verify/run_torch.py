@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ sys.path[:] = [
 ]
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from pnnxfix.verify.instrument import PROBE, Probe, instrument  # noqa: E402
+from pnnxfix.verify.instrument import PROBE, Probe, instrument, release  # noqa: E402
 from pnnxfix.verify.serve import serve  # noqa: E402
 from pnnxfix.verify.signature import Enough, Recorder  # noqa: E402
 
@@ -71,12 +72,19 @@ def load_python(path: str, bin: str) -> dict[str, Any]:
         ):
             node.args[:1] = [ast.copy_location(ast.Constant(bin), node)]
     scope: dict[str, Any] = {"__name__": "converted", "__file__": path}
-    exec(compile(tree, path, "exec"), scope)
+    exec(compile(_Lean().visit(copy.deepcopy(tree)), path, "exec"), scope)
     network = scope["Model"]()
     if b"net.float()" in source:
         network.float()
     Loaded.network, Loaded.tree, Loaded.scope = network.eval(), tree, scope
     return {}
+
+
+class _Lean(ast.NodeTransformer):
+    """Lets each `forward` drop its values behind their last use."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        return release(node) if node.name == "forward" else node
 
 
 def _read(paths: list[str]) -> list[Any]:
