@@ -61,11 +61,27 @@ def main(arguments: list[str] | None = None) -> int:
     after = before | judge_all(changed, options.jobs, _tell, references)
     rows = [(case.name, before[case.name].ncnn, after[case.name].ncnn) for case in converted]
     by_default = _count_by_default(repair.cases, options.jobs)
+    largest = max(
+        (case for case in converted if case.name in repair.changed),
+        key=lambda case: case.ncnn_bin.stat().st_size,
+        default=None,
+    )
+    cost = "" if largest is None else _tell_cost(largest, records[largest.name], work / "largest")
     output = DOCUMENT if not options.only else work / "models.md"
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(_report(rows, by_default, records, repair, pnnx.release), encoding="utf-8")
+    output.write_text(_report(rows, by_default, records, repair, cost, pnnx.release), encoding="utf-8")
     print(f"{output} is written", file=sys.stderr)
     return 1 if any(was.state == "ok" != now.state for _, was, now in rows) else 0
+
+
+def _tell_cost(case: Case, record: Record, folder: Path) -> str:
+    """What the repair of one model alone takes, load check and writes included, beside pnnx."""
+    seconds = repair_copy([case], folder).seconds
+    size = case.ncnn_bin.stat().st_size / 1e6
+    return (
+        f" The largest of these, {case.name} ({size:.0f} MB), takes {seconds:.1f} s alone, "
+        f"pnnx {record.seconds:.1f} s."
+    )
 
 
 def _fill(corpus: Path, wanted: list[str], pnnx: Pnnx, jobs: int) -> None:
@@ -118,6 +134,7 @@ def _report(
     by_default: int,
     records: dict[str, Record],
     repair: Repair,
+    cost: str,
     release: str,
 ) -> str:
     total = len(rows)
@@ -132,7 +149,7 @@ def _report(
         f"ncnn loads the model and gives PyTorch's numbers: {ok_before} of {total} before, "
         f"{ok_after} of {total} after `pnnxfix fix`, which changed {len(repair.changed)} "
         f"({repair.seconds:.1f} s for all; "
-        f"pnnx took {sum(r.seconds for r in records.values()):.0f} s).",
+        f"pnnx took {sum(r.seconds for r in records.values()):.0f} s).{cost}",
         "",
         f"Right is an error of at most {WEIGHTS_TOLERANCE.relative} relative + "
         f"{WEIGHTS_TOLERANCE.absolute} absolute, or {WEIGHTS_TOLERANCE.relative} of the output's root mean "
