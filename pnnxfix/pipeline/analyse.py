@@ -42,8 +42,11 @@ class Analysis:
     statements: dict[int, LineEdit] = field(default_factory=dict)
 
 
-def analyse(loaded: LoadedConversion, options: Options) -> Analysis:
-    """Find what is wrong and plan its repair. Reads, never writes; runs no code of the files."""
+def analyse(loaded: LoadedConversion, options: Options, doubt: Refusal | None = None) -> Analysis:
+    """Find what is wrong and plan its repair. Reads, never writes; runs no code of the files.
+
+    `doubt` is why no operator may become ncnn's layers, None where nothing is known against it.
+    """
     result = Analysis()
     selection = Selection(options)
     broken = _find_faults(loaded, selection, result)
@@ -60,7 +63,7 @@ def analyse(loaded: LoadedConversion, options: Options) -> Analysis:
     if unknown or (python is not None and _may_repair(python)) or _may_leak(loaded) or _may_lie(loaded):
         from pnnxfix.pipeline.plan import LeakPlanner
 
-        result.plan = LeakPlanner(loaded, options, selection, unknown, broken).run()
+        result.plan = LeakPlanner(loaded, options, selection, unknown, broken, doubt).run()
         result.findings.extend(result.plan.findings)
     _report_attendants(ncnn, unknown, selection, result)
     if python is not None:

@@ -15,6 +15,10 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pnnxfix.pipeline.trial import Trial
 
 TIME_LIMIT = 120.0  # seconds; 10,000 layers take ncnn 0.6, 47 MB of half-float weights 0.1
 
@@ -48,13 +52,21 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class NotRunning:
+    """ncnn loads it, and a run on zeros fails, ends the process, or gives another shape."""
+
+    reason: str
+    messages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Unavailable:
     """ncnn could not be asked; the reason ends in the remedy."""
 
     reason: str
 
 
-Outcome = Loaded | Rejected | Unavailable
+Outcome = Loaded | Rejected | NotRunning | Unavailable
 
 
 def has_weights(layer_type: str) -> bool:
@@ -86,8 +98,14 @@ class LoadCheck:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def check(self, param: Path, bin: Path | None, custom_layers: Collection[str] = ()) -> Outcome:
-        """What ncnn says of `param`, and of `bin` unless that is None.
+    def check(
+        self,
+        param: Path,
+        bin: Path | None,
+        custom_layers: Collection[str] = (),
+        trial: Trial | None = None,
+    ) -> Outcome:
+        """What ncnn says of `param`, and of `bin` unless that is None; and of a run, if one is asked for.
 
         `custom_layers` are the types that ncnn need not know: the user's own, and unconverted operators
         that remain. They stand in as Noop, so everything else is still checked; the bin is left unread
@@ -97,7 +115,7 @@ class LoadCheck:
             self._start()
         if self._failure is not None or self._child is None:
             return self._failure or Unavailable(f"no child process; {_REMEDY}")
-        answer = self._child.ask(param, bin, custom_layers, self.time_limit)
+        answer = self._child.ask(param, bin, custom_layers, trial, self.time_limit)
         if isinstance(answer, Loaded):
             return answer
         # Also after a refusal: ncnn before 20260114 may have written past its blob array.
@@ -133,7 +151,14 @@ class _Child:
             cwd=_DATA,
         )
 
-    def ask(self, param: Path, bin: Path | None, custom_layers: Collection[str], limit: float) -> Outcome:
+    def ask(
+        self,
+        param: Path,
+        bin: Path | None,
+        custom_layers: Collection[str],
+        trial: Trial | None,
+        limit: float,
+    ) -> Outcome:
         messages: deque[bytes] = deque(maxlen=_KEPT_LINES)
         timer = threading.Timer(limit, self._end_late)
         timer.daemon = True
@@ -144,10 +169,15 @@ class _Child:
                 if word != "ready":
                     return self._explain_start(word, detail, _readable(messages), limit)
                 self._version = detail
-            self._send(param, bin, custom_layers)
+            self._send(param, bin, custom_layers, trial)
             word, detail = self._read_answer(messages)
+            is_running = word == "running"
+            if is_running:
+                word, detail = self._read_answer(messages)
         finally:
             timer.cancel()
+        if is_running and word != "loaded":
+            return self._explain_run(detail, _readable(messages), limit)
         if word == "loaded":
             return _describe_load(self._version, bin, tuple(detail.split()))
         return self._explain(word, detail, _readable(messages), limit)
@@ -160,9 +190,12 @@ class _Child:
         self._timed_out = True
         self._process.kill()
 
-    def _send(self, param: Path, bin: Path | None, custom_layers: Collection[str]) -> None:
+    def _send(
+        self, param: Path, bin: Path | None, custom_layers: Collection[str], trial: Trial | None
+    ) -> None:
         types = ["+" + layer if has_weights(layer) else "-" + layer for layer in custom_layers]
-        fields = [os.path.abspath(param), os.path.abspath(bin) if bin else "", *types]
+        words = [] if trial is None else _spell_trial(trial)
+        fields = [os.path.abspath(param), os.path.abspath(bin) if bin else "", *types, *words]
         request = b"\0".join(os.fsencode(field) for field in fields)
         pipe = self._process.stdin
         assert pipe is not None
@@ -208,6 +241,11 @@ class _Child:
             return Rejected(f"{ncnn} gave no answer within {limit:g} s", messages)
         return Rejected(f"{ncnn} does not survive loading it ({self._cause_of_death()})", messages)
 
+    def _explain_run(self, detail: str, messages: tuple[str, ...], limit: float) -> NotRunning | Loaded:
+        if self._timed_out:
+            return Loaded(self._version)  # it runs, and nobody waits for the end
+        return NotRunning(detail or f"it ends the process ({self._cause_of_death()})", messages)
+
     def _cause_of_death(self) -> str:
         code = self._process.wait()
         if code >= 0:
@@ -216,6 +254,15 @@ class _Child:
             return signal.Signals(-code).name
         except ValueError:
             return f"signal {-code}"
+
+
+def _spell_trial(trial: Trial) -> list[str]:
+    feeds = [f"<{name}={'x'.join(map(str, sizes))}" for name, sizes in trial.feeds.items()]
+    wanted = [
+        f">{name}={'?' if sizes is None else 'x'.join(map(str, sizes))}"
+        for name, sizes in trial.wanted.items()
+    ]
+    return feeds + wanted
 
 
 def _describe_load(ncnn: str, bin: Path | None, stubs: tuple[str, ...]) -> Loaded:

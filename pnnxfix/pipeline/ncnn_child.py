@@ -75,16 +75,19 @@ def replace_types(param: bytes, types: Collection[bytes]) -> tuple[bytes, set[by
     return b"".join(lines), found
 
 
-def load(ncnn: Any, param: bytes, bin_path: bytes, owners: dict[bytes, bool]) -> str:
+def load(ncnn: Any, param: bytes, bin_path: bytes, owners: dict[bytes, bool], trial: list[bytes]) -> str:
     """`loaded` with the types that were replaced, or which of the two files ncnn refused.
 
     `owners` says of each type to replace whether it may own a part of the bin, which is then not read.
+    With a `trial`, a network that is loaded whole is run.
     """
     limit_resources(*(os.path.getsize(path) if os.path.isfile(path) else 0 for path in (param, bin_path)))
     net = ncnn.Net()
     net.opt.num_threads = 1
-    # The weights are read all the same; rearranging them for speed takes 6 times as long as that.
-    net.opt.use_winograd_convolution = net.opt.use_sgemm_convolution = net.opt.use_packing_layout = False
+    if not trial:
+        # The weights are read all the same; rearranging them for speed takes 6 times as long as that.
+        net.opt.use_winograd_convolution = net.opt.use_sgemm_convolution = False
+        net.opt.use_packing_layout = False
     found: set[bytes] = set()
     if owners:
         with open(param, "rb") as source:
@@ -105,7 +108,37 @@ def load(ncnn: Any, param: bytes, bin_path: bytes, owners: dict[bytes, bool]) ->
     is_bin_whole = not any(owners[layer] for layer in found)
     if bin_path and is_bin_whole and net.load_model(native(bin_path)) != 0:
         return "bin"
+    if trial and bin_path and not found:
+        answer("running")
+        failure = run(ncnn, net, trial)
+        if failure:
+            return f"failed {failure}"
     return " ".join(["loaded", *sorted(os.fsdecode(layer) for layer in found)])
+
+
+def run(ncnn: Any, net: Any, trial: list[bytes]) -> str:
+    """Feed zeros and take the outputs; what is wrong, or an empty string.
+
+    A word of the trial is `<in0=3x8x8` or `>out0=10`, sizes without those of one, `?` where unknown.
+    """
+    with net.create_extractor() as extractor:
+        for word in trial:
+            name, _, text = word[1:].decode().partition("=")
+            if word[:1] == b"<":
+                blob = ncnn.Mat(*map(int, reversed(text.split("x"))))
+                blob.fill(0.0)
+                extractor.input(name, blob)
+                continue
+            code, blob = extractor.extract(name)
+            if code != 0 or blob.dims == 0:
+                return f"{name} cannot be computed (code {code})"
+            sizes = {1: "w", 2: "hw", 3: "chw", 4: "cdhw"}[blob.dims]
+            found = [getattr(blob, axis) for axis in sizes]
+            wanted = [int(size) for size in text.split("x") if size not in ("", "?")]
+            # A blob with members of a batch has them on an axis of its own.
+            if text != "?" and getattr(blob, "n", 1) == 1 and [one for one in found if one != 1] != wanted:
+                return f"{name} has shape ({', '.join(map(str, found))}), not that of the model ({text or 1})"
+    return ""
 
 
 def serve() -> None:
@@ -118,10 +151,11 @@ def serve() -> None:
     answer(f"ready {ncnn.__version__}")
     requests = sys.stdin.buffer
     while head := requests.readline():
-        param, bin_path, *types = requests.read(int(head)).split(b"\0")
-        owners = {layer[1:]: layer[:1] == b"+" for layer in types}
+        param, bin_path, *words = requests.read(int(head)).split(b"\0")
+        owners = {word[1:]: word[:1] == b"+" for word in words if word[:1] in b"+-"}
+        trial = [word for word in words if word[:1] in b"<>"]
         try:
-            answer(load(ncnn, param, bin_path, owners))
+            answer(load(ncnn, param, bin_path, owners, trial))
         except Exception as error:
             answer(f"error {error!r}")
 

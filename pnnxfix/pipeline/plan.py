@@ -48,7 +48,8 @@ class Plan:
 
     `calls` are statements with their new expression, `values` lines with a new right side,
     `removed` lines of Python that go, `constants` the numbers of the MemoryData layers at the head
-    of the ncnn graph. `problems` stop every repair of the conversion.
+    of the ncnn graph. `is_lowered`: layers of several operators were written into the ncnn graph.
+    `problems` stop every repair of the conversion.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -58,6 +59,7 @@ class Plan:
     removed: list[int] = field(default_factory=list)
     constants: list[tuple[float, ...]] = field(default_factory=list)
     pnnx_replacements: list[tuple[Operator, Operator]] = field(default_factory=list)
+    is_lowered: bool = False
 
 
 class LeakPlanner:
@@ -70,8 +72,9 @@ class LeakPlanner:
         selection: Selection,
         unknown: list[int],
         broken: Refusal | None,
+        doubt: Refusal | None = None,
     ) -> None:
-        """`broken` is why no row of the graphs may be touched, None where they are sound."""
+        """`broken` is why no row of the graphs may be touched, `doubt` why none may become ncnn's layers."""
         self._loaded = loaded
         self._options = options
         self._selection = selection
@@ -81,7 +84,7 @@ class LeakPlanner:
         self._traced: dict[str, TracedConstants | None] = {}
         self._operator_calls = None if loaded.python is None else OperatorCalls(loaded.python)
         self._regions: RegionPlanner | None = None
-        self._lie: Refusal | None = None
+        self._lie = doubt
         self._blocked: Refusal | None = None
         self.plan = Plan()
 
@@ -93,7 +96,7 @@ class LeakPlanner:
         calls = self._bind(wanted)
         contradictions = find_contradictions(self._loaded)
         self._blocked = self._find_conflicts(calls) or self._broken or self._find_doubt()
-        if self._loaded.pnnx is not None and self._loaded.ncnn is not None and has_wide_tensors(self._loaded):
+        if self._lie is None and self._loaded.pnnx and self._loaded.ncnn and has_wide_tensors(self._loaded):
             self._lie = self._region_planner().find_lie(self._leaks)
         for leak, rule, call in calls:
             self._decide(leak, rule, call, self._blocked)
@@ -277,6 +280,7 @@ class LeakPlanner:
         if isinstance(region, Refusal):
             return region
         self.plan.constants.extend(lower_rows(graph, region))
+        self.plan.is_lowered = True
         return _describe(region.layers)
 
     def _region_planner(self) -> RegionPlanner:
@@ -381,14 +385,8 @@ class LeakPlanner:
             self.plan.values.append((value.line, spelling))
             column = 1 + python.lines[value.line].index(value.text)
             message = f"`{name} = {value.text}` is a string without its quotes"
-            self._add(
-                BareWord,
-                Place(path, value.line + 1, column),
-                message,
-                f"`pnnxfix fix` writes {spelling}",
-                name,
-                None,
-            )
+            help_text = f"`pnnxfix fix` writes {spelling}"
+            self._add(BareWord, Place(path, value.line + 1, column), message, help_text, name, None)
 
 
 def _describe(layers: Sequence[Layer]) -> str:

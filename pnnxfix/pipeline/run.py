@@ -19,6 +19,7 @@ from pnnxfix.report import Change, ConversionReport, Problem, Report
 
 if TYPE_CHECKING:
     from pnnxfix.pipeline.load_check import LoadCheck
+    from pnnxfix.rules.base import Refusal
 
 LARGEST_LOAD_CHECK = 10_000
 """Rows up to which ncnn is asked by default: its look-up of blobs makes loading quadratic."""
@@ -79,6 +80,10 @@ def fix_paths(paths: Sequence[Path], options: Options) -> Report:
     return report
 
 
+class _DoesNotRun(Exception):
+    """A network whose operators were lowered loads, and is none: a layer beside them is not what it seems."""
+
+
 class _Session:
     """What the repairs of one run share: the child process that asks ncnn."""
 
@@ -94,9 +99,20 @@ class _Session:
             self._checker.close()
 
     def fix(self, conversion: Conversion) -> ConversionReport:
+        from pnnxfix.rules.base import Refusal
+
+        try:
+            return self._fix(conversion, None)
+        except _DoesNotRun as error:
+            # The rest of the conversion is repaired all the same.
+            help_text = "replace the operator in the PyTorch model, or those around it"
+            return self._fix(conversion, Refusal(f"{error}", help_text))
+
+    def _fix(self, conversion: Conversion, doubt: Refusal | None) -> ConversionReport:
+        """`doubt` is why no operator is lowered to ncnn's layers."""
         options = self._options
         loaded = LoadedConversion(conversion, options.logs)
-        analysis = analyse(loaded, options)
+        analysis = analyse(loaded, options, doubt)
         result = _report(conversion, loaded, analysis)
         # What cannot be read may be the half of the conversion that a repair would leave behind.
         if result.problems or not any(finding.fixable for finding in result.findings):
@@ -146,27 +162,35 @@ class _Session:
                 weights = loaded.bin_path
                 if weights is not None:
                     weights = transaction.staged.get(weights, weights)
-                self._ask_ncnn(loaded, transaction.staged[param], weights)
+                is_lowered = analysis.plan is not None and analysis.plan.is_lowered
+                self._ask_ncnn(loaded, transaction.staged[param], weights, is_lowered)
             if self._options.before_commit is not None:
                 self._options.before_commit(loaded.conversion.stem, loaded.files, transaction.staged)
             transaction.commit()
 
-    def _ask_ncnn(self, loaded: LoadedConversion, staged: Path, weights: Path | None) -> None:
+    def _ask_ncnn(
+        self, loaded: LoadedConversion, staged: Path, weights: Path | None, is_lowered: bool
+    ) -> None:
+        """Raises CheckFailed where ncnn refuses the result, _DoesNotRun where the lowered network fails."""
         from pnnxfix.data import known_layers
-        from pnnxfix.pipeline.load_check import Rejected, Unavailable
+        from pnnxfix.pipeline.load_check import NotRunning, Rejected, Unavailable
         from pnnxfix.pipeline.render import CheckFailed
+        from pnnxfix.pipeline.trial import plan_trial
 
         assert self._checker is not None
         assert loaded.ncnn is not None
         known = known_layers()
         rows = loaded.ncnn.file.rows[loaded.ncnn.file.first_row :]
         foreign = {row[0] for row in rows if row and row[0] not in known}
-        outcome = self._checker.check(staged, weights, foreign)
+        trial = plan_trial(loaded) if is_lowered else None
+        outcome = self._checker.check(staged, weights, foreign, trial)
         if isinstance(outcome, Rejected):
             said = f": {'; '.join(outcome.messages)}" if outcome.messages else ""
             raise CheckFailed(
                 f"ncnn does not load the repaired {loaded.files[NCNN_PARAM].name}: {outcome.reason}{said}"
             )
+        if isinstance(outcome, NotRunning):
+            raise _DoesNotRun(f"the repaired network loads, and ncnn does not run it: {outcome.reason}")
         if isinstance(outcome, Unavailable):
             raise CheckFailed(f"ncnn could not be asked whether it loads the result: {outcome.reason}")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import pnnxfix
 from pnnxfix.rules.cases import Case, Refused
 from tests.helpers.comparison import assert_same_numbers, load_outputs
 from tests.helpers.conversions import FIXTURES, fix_folder, snapshot
@@ -48,7 +49,7 @@ def test_repaired_network_gives_the_numbers_of_pytorch(stored: Path, tmp_path: P
 def test_refused_network_keeps_its_graph(stored: Path, tmp_path: Path) -> None:
     folder = tmp_path / "conversion"
     shutil.copytree(stored, folder)
-    report = fix_folder(folder)
+    report = pnnxfix.fix(folder, load_check=True)
     case = CASES[stored.name]
     assert isinstance(case, Refused)
     reasons = [finding.refusal or "" for finding in report.findings if ".ncnn." in finding.path.name]

@@ -1,0 +1,93 @@
+"""The run of a repaired network on zeros: what it is fed, what it finds, and what becomes of the repair."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pnnxfix
+from pnnxfix.pipeline.discovery import find_conversions
+from pnnxfix.pipeline.load_check import LoadCheck, Loaded, NotRunning
+from pnnxfix.pipeline.loaded import LoadedConversion
+from pnnxfix.pipeline.trial import Trial, plan_trial
+from tests.helpers.conversions import FIXTURES, snapshot
+
+STORED = FIXTURES / "lowering" / "20261020"
+INPUTS = "7767517\n{} {}\nInput in0 0 1 in0\n"
+FLAT = INPUTS.format(2, 2) + "Reshape r 1 1 in0 out0 0=-1\n"
+# Three channels make no pixels of two by two.
+IMPOSSIBLE = INPUTS.format(2, 2) + "PixelShuffle p 1 1 in0 out0 0=2\n"
+
+
+@pytest.fixture(scope="module")
+def ncnn() -> Iterator[LoadCheck]:
+    with LoadCheck() as check:
+        yield check
+
+
+def ask(ncnn: LoadCheck, folder: Path, param: str, trial: Trial) -> object:
+    (folder / "m.param").write_text(param)
+    (folder / "m.bin").write_bytes(b"")
+    return ncnn.check(folder / "m.param", folder / "m.bin", (), trial)
+
+
+@pytest.mark.parametrize("wanted", [(24,), None])
+def test_network_that_runs(ncnn: LoadCheck, tmp_path: Path, wanted: tuple[int, ...] | None) -> None:
+    outcome = ask(ncnn, tmp_path, FLAT, Trial({"in0": (2, 3, 4)}, {"out0": wanted}))
+    assert isinstance(outcome, Loaded)
+
+
+def test_result_of_another_shape(ncnn: LoadCheck, tmp_path: Path) -> None:
+    outcome = ask(ncnn, tmp_path, FLAT, Trial({"in0": (2, 3, 4)}, {"out0": (2, 12)}))
+    assert outcome == NotRunning("out0 has shape (24), not that of the model (2x12)")
+
+
+def test_axes_of_one_do_not_count(ncnn: LoadCheck, tmp_path: Path) -> None:
+    same = INPUTS.format(2, 2) + "Reshape r 1 1 in0 out0 0=3 1=1 2=2\n"
+    assert isinstance(ask(ncnn, tmp_path, same, Trial({"in0": (6,)}, {"out0": (2, 3)})), Loaded)
+
+
+def test_output_that_is_not_computed(ncnn: LoadCheck, tmp_path: Path) -> None:
+    outcome = ask(ncnn, tmp_path, IMPOSSIBLE, Trial({"in0": (3, 4, 4)}, {"out0": None}))
+    assert isinstance(outcome, NotRunning)
+    assert "out0 cannot be computed" in outcome.reason
+
+
+@pytest.fixture
+def pooled(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(STORED / "pooled-attention", tmp_path / "conversion"))
+
+
+def test_a_network_that_does_not_run_keeps_its_graph(pooled: Path) -> None:
+    before = snapshot(pooled)
+    report = pnnxfix.fix(pooled, load_check=True)
+    reasons = {finding.refusal for finding in report.findings if finding.code == "PNX141"}
+    assert len(reasons) == 1
+    assert "ncnn does not run it: it ends the process" in str(reasons)
+    assert report.exit_code == 1
+    assert snapshot(pooled) == before
+
+
+def test_without_the_check_nobody_runs_it(pooled: Path) -> None:
+    assert pnnxfix.fix(pooled, load_check=False).fixed
+
+
+def read(folder: Path) -> LoadedConversion:
+    return LoadedConversion(find_conversions([folder], ())[0][0], ())
+
+
+def test_what_is_fed_and_wanted(pooled: Path) -> None:
+    assert plan_trial(read(pooled)) == Trial({"in0": (3, 16, 16)}, {"out0": (16, 8)})
+
+
+def test_no_trial_without_the_script(pooled: Path) -> None:
+    (pooled / "model_ncnn.py").unlink()
+    assert plan_trial(read(pooled)) is None
+
+
+def test_unknown_shapes_are_not_compared(pooled: Path) -> None:
+    (pooled / "model.pnnx.param").unlink()
+    assert plan_trial(read(pooled)) == Trial({"in0": (3, 16, 16)}, {"out0": None})
