@@ -17,6 +17,8 @@ from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.pipeline.constants import read_constant
 from pnnxfix.pipeline.loaded import LoadedConversion
+from pnnxfix.pipeline.powers import REASON as POWER
+from pnnxfix.pipeline.powers import rewrite_power
 from pnnxfix.rules.base import Layer, Lowering
 
 MENDED = "_fix"
@@ -82,6 +84,10 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
             layers[_LAYER_OF.get(name, ""), name].append(handle)
         elif number.isdigit() and (kind, name) in JOINS:
             layers[kind, name].append(handle)
+        elif kind == "BinaryOp" and name == "pow":
+            lowering = rewrite_power(graph, graph.original(handle))
+            if lowering is not None:
+                found.append(Contradiction(handle, -1, POWER, lowering))
         elif kind == "BinaryOp" and name == "remainder":
             layer = graph.original(handle)
             if layer.parameter("0") not in _REMAINDERS:

@@ -12,8 +12,8 @@ class WrongLayer(Rule):
     of all elements, `torch.norm` of orders other than 1 and 2), a Normalize of another order or axis
     than ncnn's layer has, a Softmax or CumulativeSum along the batch axis, a Slice into equal parts
     where the parts differ, an InstanceNorm or RMSNorm over axes that the layer cannot take together,
-    an Interp of a volume or of mode nearest-exact, an SDPA with a mask of true and false, and BinaryOp
-    17 and 18, which are not `torch.remainder`.
+    an Interp of a volume or of mode nearest-exact, an SDPA with a mask of true and false, BinaryOp 17 and
+    18, which are not `torch.remainder`, and BinaryOp 6, which is no power where its base is 0 or below.
 
     Why it breaks: ncnn loads the graph and gives wrong numbers, and nothing warns but a line of
     pnnx's log.
@@ -23,7 +23,9 @@ class WrongLayer(Rule):
     Limits: found only where it is certain which layer an operator became: all operators that pnnx
     gives that name must still have their layer, or their own row. An Interp without sizes is
     reported even then, and repaired only where its operator is certain. A remainder is
-    x - y * floor(x / y): where x / y is within rounding of a whole number, 0 and y may change places.
+    x - y * floor(x / y): where x / y is within rounding of a whole number, 0 and y may change places. A
+    power is left alone where its base is certainly above 0. To a negative exponent, 0 gives nan and not
+    infinity.
 
     Example:
         Reduction   amax_0   1 1 in0 out0 0=4 1=0 -23303=0 4=0 5=1      (an empty list of axes)

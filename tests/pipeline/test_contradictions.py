@@ -40,6 +40,9 @@ WRONG = [
         "BinaryOp remainder_0",
         "0=17 1=1 2=3.0",
     ),
+    ("pnnx.Expression", f"expr=pow(@0,3.0) {X} #1=(3,4,5)f32", "BinaryOp pow_0", "0=6 1=1 2=3.0"),
+    ("pnnx.Expression", f"expr=pow(@0,0.3) {X} #1=(3,4,5)f32", "BinaryOp pow_0", "0=6 1=1 2=0.3"),
+    ("pnnx.Expression", f"expr=pow(@0,1.0) {X} #1=(3,4,5)f32", "BinaryOp pow_0", "0=6 1=1 2=1.0"),
 ]
 RIGHT = [
     ("torch.amax", f"dim=None keepdim=False $input=0 {X}", "Reduction amax_0", "0=4 1=1 4=0"),
@@ -96,6 +99,27 @@ def test_right_layer_is_no_finding(case: tuple[str, str, str, str], tmp_path: Pa
     assert (folder / "model.ncnn.param").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("base", "is_wrong"),
+    [
+        pytest.param("Clip b 1 1 in0 b 0=1e-06", False, id="clamp-above-zero"),
+        pytest.param("Clip b 1 1 in0 b 0=0.0", True, id="clamp-at-zero"),
+        pytest.param("Clip b 1 1 in0 b 1=1.0", True, id="clamp-from-above"),
+        pytest.param("ReLU b 1 1 in0 b", True, id="relu"),
+        pytest.param("Softmax b 1 1 in0 b 0=0", True, id="softmax"),
+        pytest.param("ReLU a 1 1 in0 a\nBinaryOp b 1 1 a b 0=0 1=1 2=0.5", False, id="relu-and-more"),
+        pytest.param("ReLU a 1 1 in0 a\nBinaryOp b 1 1 a b 0=1 1=1 2=0.5", True, id="relu-and-less"),
+        pytest.param("UnaryOp a 1 1 in0 a 0=4\nBinaryOp b 1 1 a b 0=4 1=1 2=0.1", False, id="at-least"),
+    ],
+)
+def test_power_is_right_where_its_base_is_above_zero(base: str, is_wrong: bool, tmp_path: Path) -> None:
+    folder = _write(tmp_path, "pnnx.Expression", f"expr=pow(@0,3.0) {X} #1=(3,4,5)f32", "Noop b", "")
+    rows = ["Input in0 0 1 in0", *base.split("\n"), "BinaryOp pow_0 1 1 b out0 0=6 1=1 2=2.2"]
+    param = f"7767517\n{len(rows)} {len(rows)}\n" + "\n".join(rows) + "\n"
+    (folder / "model.ncnn.param").write_text(param)
+    assert _codes(pnnxfix.check(folder)) == ["PNX150"] * is_wrong
+
+
 def test_another_layer_of_the_name_makes_the_join_uncertain(tmp_path: Path) -> None:
     folder = _write(tmp_path, *WRONG[0], extra="Reduction amax_1 1 1 1 out0 0=4 1=1 4=0")
     assert _codes(pnnxfix.check(folder)) == []
@@ -127,5 +151,5 @@ def test_input_with_the_name_of_an_output(tmp_path: Path) -> None:
 
 
 def test_every_kind_is_looked_for() -> None:
-    names = [name for _, name in JOINS] + ["remainder"]
+    names = [name for _, name in JOINS] + ["pow", "remainder"]
     assert [name for name in names if not may_contradict(f"Layer {name}_0 1 1".encode())] == []
