@@ -68,12 +68,17 @@ def drop_unread(graph: Graph, blob: str) -> None:
             if kept:
                 graph.replace_operator(maker, replace(maker, outputs=kept))
                 continue
-        elif maker.type not in _WEIGHTLESS or any(
+        elif not (maker.type in _WEIGHTLESS or is_empty(maker)) or any(
             graph.users(name) or is_network_output(name) for name in maker.outputs
         ):
             continue
         graph.replace_operator(maker)
         pending.extend(maker.inputs)
+
+
+def is_empty(layer: Operator) -> bool:
+    """Whether pnnx wrote this row for a stored tensor without elements; it has no bytes in the .bin."""
+    return layer.type == "MemoryData" and layer.rest == ("0=0",)
 
 
 def is_network_output(blob: str) -> bool:

@@ -16,6 +16,7 @@ from pnnxfix.graph.batch_axis import NO_BATCH
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.pipeline.constants import read_constant
+from pnnxfix.pipeline.empties import has_empty, leave_out_empty
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.powers import REASON as POWER
 from pnnxfix.pipeline.powers import rewrite_power
@@ -50,7 +51,7 @@ JOINS: dict[tuple[str, str], tuple[str, ...]] = {
     **{("Interp", name): (f"F.{name}",) for name in _INTERPOLATIONS},
 }  # fmt: skip
 _LAYER_OF = {name: kind for kind, name in JOINS}
-_LAYERS = {kind for kind, _ in JOINS} | {"BinaryOp"}
+_LAYERS = {kind for kind, _ in JOINS} | {"BinaryOp", "Concat"}
 _TYPES = {kind: key for key, kinds in JOINS.items() for kind in kinds}
 
 
@@ -84,6 +85,11 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
             layers[_LAYER_OF.get(name, ""), name].append(handle)
         elif number.isdigit() and (kind, name) in JOINS:
             layers[kind, name].append(handle)
+        elif kind == "Concat":
+            layer = graph.original(handle)
+            if has_empty(graph, layer):
+                reason = "one of its inputs has no elements, and ncnn makes a number of it"
+                found.append(Contradiction(handle, -1, reason, leave_out_empty(graph, layer)))
         elif kind == "BinaryOp" and name == "pow":
             lowering = rewrite_power(graph, graph.original(handle))
             if lowering is not None:

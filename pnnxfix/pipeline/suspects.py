@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 NAMES = (
     b" amax_", b" amin_", b" chunk_", b" cumsum_", b" in_", b" interpolate_", b" logsumexp_", b" max_",
     b" mean_", b" min_", b" norm_", b" normalize_", b" prod_", b" remainder_", b" rmsn_", b" sdpa_",
@@ -9,11 +11,12 @@ NAMES = (
     b" pow_",
 )  # fmt: skip
 """What pnnx calls the layers that can contradict their operator."""
+_EMPTY = re.compile(rb"MemoryData +\S+ +0 1 \S+ +0=0\s")
 
 
 def may_contradict(param: bytes) -> bool:
     """Whether a layer is of a kind that can contradict its operator."""
-    return any(name in param for name in NAMES)
+    return any(name in param for name in NAMES) or _EMPTY.search(param) is not None
 
 
 def may_be_unfed(param: bytes) -> bool:

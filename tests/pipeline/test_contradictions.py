@@ -120,6 +120,16 @@ def test_power_is_right_where_its_base_is_above_zero(base: str, is_wrong: bool, 
     assert _codes(pnnxfix.check(folder)) == ["PNX150"] * is_wrong
 
 
+def test_axis_that_was_counted_by_an_empty_tensor_is_not_guessed(tmp_path: Path) -> None:
+    folder = _write(tmp_path, "pnnx.Expression", f"expr=add(@0,1) {X} #1=(3,4,5)f32", "Noop b", "")
+    rows = ["MemoryData e 0 1 e 0=0", "Input in0 0 1 in0", "Input in1 0 1 in1"]
+    param = "7767517\n4 4\n" + "\n".join([*rows, "Concat cat_0 3 1 e in0 in1 out0 0=0"]) + "\n"
+    (folder / "model.ncnn.param").write_text(param)
+    assert _codes(pnnxfix.check(folder)) == ["PNX150"]
+    pnnxfix.fix(folder)
+    assert (folder / "model.ncnn.param").read_text() == param
+
+
 def test_another_layer_of_the_name_makes_the_join_uncertain(tmp_path: Path) -> None:
     folder = _write(tmp_path, *WRONG[0], extra="Reduction amax_1 1 1 1 out0 0=4 1=1 4=0")
     assert _codes(pnnxfix.check(folder)) == []
