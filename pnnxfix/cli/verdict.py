@@ -13,6 +13,7 @@ from pnnxfix.cli.console import BOLD, CYAN, GREEN, RED, YELLOW, Paint, count, pa
 from pnnxfix.report import Problem
 from pnnxfix.verify.outcome import Divergence, FormReport, Measure, Verdict
 
+# Raised when a field goes or changes its meaning; a new field does not raise it.
 SCHEMA_VERSION = 1
 _COLORS = {"agrees": GREEN, "disagrees": RED, "not compared": YELLOW}
 
@@ -153,7 +154,7 @@ def _number(value: float) -> str:
 
 
 def render_json(verdicts: Sequence[Verdict], problems: Sequence[Problem], exit_code: int) -> str:
-    """One JSON object, ASCII only; what is not finite is a string."""
+    """One JSON object, ASCII only; what is not finite is a string. docs/verify.md holds its schema."""
     return (
         json.dumps(
             {
@@ -171,7 +172,13 @@ def render_json(verdicts: Sequence[Verdict], problems: Sequence[Problem], exit_c
 
 
 def _problem_as_json(one: Problem) -> dict[str, Any]:
-    return {"path": shown(one.path), "line": one.line or None, "message": one.message, "help": one.help}
+    return {
+        "path": shown(one.path),
+        "line": one.line or None,
+        "column": one.column if one.line else None,
+        "message": one.message,
+        "help": one.help,
+    }
 
 
 def _verdict_as_json(verdict: Verdict) -> dict[str, Any]:

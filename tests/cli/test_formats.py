@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from pnnxfix.cli.github import render_github
 from pnnxfix.cli.json_output import render_json
 from pnnxfix.cli.sarif import render_sarif
 from pnnxfix.report import ConversionReport, Finding, Problem, Report
+from tests.helpers.json_schema import strict, validate
 
 if TYPE_CHECKING:
     from conftest import Place
@@ -42,23 +42,6 @@ ODD = Report(
 )
 
 
-def schema() -> dict[str, Any]:
-    text = (CHECKOUT / "docs" / "output.md").read_text()
-    block = re.search(r"<!-- json-schema -->\n```json\n(.*?)```", text, re.DOTALL)
-    assert block is not None
-    read: dict[str, Any] = json.loads(block[1])
-    return read
-
-
-def strict(node: Any) -> Any:
-    """The schema with every field named: what the document does not know must not be written."""
-    if isinstance(node, dict):
-        node = {key: strict(value) for key, value in node.items()}
-        if node.get("type") == "object":
-            node["additionalProperties"] = False
-    return node
-
-
 @pytest.mark.parametrize(
     "argv",
     [
@@ -74,7 +57,7 @@ def test_json_is_as_documented(place: Place, argv: tuple[str, ...]) -> None:
     place.write("broken/model.ncnn.param", "no param\n")
     outcome = place.run(*argv, "--output-format", "json")
     document = json.loads(outcome.out)
-    jsonschema.Draft202012Validator(strict(schema())).validate(document)
+    validate(document, "output.md")
     assert document["exit_code"] == outcome.code
     assert document["command"] == argv[0]
 
@@ -97,7 +80,7 @@ def test_json_of_odd_names() -> None:
     text = render_json("check", ODD, False, 2)
     assert text.isascii()
     document = json.loads(text)
-    jsonschema.Draft202012Validator(strict(schema())).validate(document)
+    validate(document, "output.md")
     assert document["findings"][0]["path"] == "a b%,:\udcff.param"
     assert [problem["line"] for problem in document["problems"]] == [None, 2]
 
@@ -106,7 +89,7 @@ def test_the_schema_refuses_what_it_must() -> None:
     document = json.loads(render_json("check", ODD, False, 2))
     document["findings"][0]["line"] = 0
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.Draft202012Validator(strict(schema())).validate(document)
+        validate(document, "output.md")
 
 
 # The part of SARIF 2.1.0 (sections 3.13 to 3.58) that is written here, with its required fields.

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pnnxfix.cli.main import main
+from tests.helpers.json_schema import validate
 
 STORED = Path(__file__).resolve().parents[2] / "fixtures" / "verify"
 Verify = Callable[..., tuple[int, dict[str, Any], str]]
@@ -26,12 +27,19 @@ def put(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def verify(capsys: pytest.CaptureFixture[str]) -> Verify:
-    """Runs `pnnxfix verify --output-format json`; gives exit code, report, stderr."""
+    """Runs `pnnxfix verify --output-format json`; gives exit code, report, stderr.
+
+    Each report is held against its schema.
+    """
 
     def run(*argv: str | Path) -> tuple[int, dict[str, Any], str]:
         capsys.readouterr()
         code = main(["verify", "--output-format", "json", "--draws", "1", *map(str, argv)])
         out, err = capsys.readouterr()
-        return code, json.loads(out) if out else {}, err
+        report = json.loads(out) if out else {}
+        if report:
+            validate(report, "verify.md")
+            assert report["exit_code"] == code
+        return code, report, err
 
     return run
