@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,12 @@ def _inputs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
             raise click.BadParameter(f"{item!r} is not NAME=FILE, as in in0=x.npy.")
         read[name] = Path(path)
     return read
+
+
+def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 def _path(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
@@ -75,6 +82,7 @@ def _path(ctx: click.Context, param: click.Parameter, value: str | None) -> Path
     "--tolerance",
     metavar="T",
     type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
     help="Largest error, relative to the value and the rms of its output."
     "  [default: by weights, fp32 1e-4, fp16 0.02, int8 0.2]",
 )
@@ -94,6 +102,7 @@ def _path(ctx: click.Context, param: click.Parameter, value: str | None) -> Path
     "--time-limit",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
     default=300.0,
     show_default=True,
     help="For each step of each form.",
@@ -138,6 +147,10 @@ def command(
     PATH is a directory, which is searched, or a file of a conversion. The files' own code is run, in
     child processes: verify nothing that you would not run yourself.
     """
+    if given["outputs"] is not None and given["reference"] is not None:
+        raise click.UsageError("--outputs and --reference are two things to compare with: give one.")
+    if page is not None and (page.is_dir() or not page.parent.is_dir()):
+        raise click.UsageError(f"--report: {page} cannot be written.")  # said now, not after all the work
     try:
         import numpy  # noqa: F401
     except ImportError:
@@ -155,8 +168,9 @@ def command(
     )
     with Progress(enabled=not quiet and sys.stderr.isatty()) as progress:
         verdicts, problems = verify_paths([Path(path) for path in paths], settings, progress)
+    code = show(verdicts, problems, output_format, quiet, color)
     if page is not None:
         from pnnxfix.verify.page import write_page
 
         write_page(page, verdicts)
-    return show(verdicts, problems, output_format, quiet, color)
+    return code

@@ -101,10 +101,7 @@ def check(one: Input, array: Array) -> Array:
 
 
 def load_array(path: Path) -> Array:
-    try:
-        array = np.load(os.fspath(path), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise PnnxfixError(f"{path}: is no .npy file ({error})") from None
+    array = _load(path, ".npy")
     if not isinstance(array, np.ndarray):
         raise PnnxfixError(f"{path}: holds several arrays; give a .npy file")
     return array
@@ -114,10 +111,22 @@ def load_archive(path: Path) -> dict[str, Array]:
     """The arrays of an .npz file: `in0`..., `out0`.... Raises PnnxfixError."""
     import zipfile
 
+    archive = _load(path, ".npz")
+    if isinstance(archive, np.ndarray):
+        raise PnnxfixError(f"{path}: holds one array; `--outputs` takes an .npz with out0, out1, ...")
     try:
-        with np.load(os.fspath(path), allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise PnnxfixError(f"{path}: holds one array; `--outputs` takes an .npz with out0, out1, ...")
+        with archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise PnnxfixError(f"{path}: is no .npz file ({error})") from None
+
+
+def _load(path: Path, kind: str) -> Any:
+    import zipfile
+
+    try:
+        return np.load(os.fspath(path), allow_pickle=False)
+    except OSError as error:
+        raise PnnxfixError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise PnnxfixError(f"{path}: is no {kind} file ({error})") from None

@@ -20,6 +20,7 @@ from typing import Any
 _HERE = Path(__file__).parent
 _SHOWN_LINES = 20
 DIED = "the process died of"
+LATE = "no answer within the time limit of"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class Child:
     def _cause_of_death(self) -> str:
         code = self._process.wait()
         if self._timed_out:
-            return f"no answer within the time limit of {self._limits.seconds:g} s"
+            return f"{LATE} {self._limits.seconds:g} s"
         if code >= 0:
             return f"the process ended with exit code {code}"
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from pnnxfix.verify.compare import Array, find_rms, measure
 from pnnxfix.verify.draws import Draw, check, load_archive, make_draws, read_given
 from pnnxfix.verify.form import Form, NcnnForm, TorchForm
 from pnnxfix.verify.outcome import FormReport, Verdict
-from pnnxfix.verify.process import ChildFailed
+from pnnxfix.verify.process import DIED, LATE, ChildFailed
 from pnnxfix.verify.settings import TOLERANCES, TORCH_TOLERANCE, Settings
 from pnnxfix.verify.subject import Subject, find_reference, read_subject
 
@@ -71,11 +72,16 @@ class _Run:
     def run(self, conversion: Conversion) -> None:
         try:
             self._start(conversion)
-            self._settle_reference()
-            if not self.expected:
-                return
+            try:
+                self._settle_reference()
+            except PnnxfixError:
+                for _, report in self.forms:
+                    report.reason = "there is nothing to compare it with"
+                raise
             for form, report in self.forms:
                 self._compare(form, report)
+            if self._is_another_model():
+                return
             if self.settings.bisect:
                 from pnnxfix.verify.bisect import bisect
 
@@ -110,7 +116,7 @@ class _Run:
         elif python is None or param is None or not has_torch:
             why = "" if has_torch else f", and {NO_TORCH}"
             raise PnnxfixError(
-                f"{conversion.stem}: nothing to compare with: no TorchScript file beside it{why}; "
+                f"nothing to compare with: no TorchScript file beside it{why}; "
                 "name it with `--reference`, or give stored outputs with `--outputs FILE.npz`"
             )
         else:
@@ -142,7 +148,7 @@ class _Run:
             else:
                 self.forms.append((NcnnForm(limits, self.folder / "ncnn", subject, param, bin), report))
         if not self.forms:
-            raise PnnxfixError(f"{conversion.stem}: no form of the model that could be compared")
+            raise PnnxfixError("no form of the model that could be compared")
         if param is not None and not subject.has_script:
             self.verdict.notes.append("no _ncnn.py: an axis of size 1 in front is taken for the batch")
 
@@ -166,7 +172,7 @@ class _Run:
             self._save_draws()
             return
         if not subject.inputs:
-            raise PnnxfixError(f"{subject.stem}: no file tells the shapes of the inputs")
+            raise PnnxfixError("no file tells the shapes of the inputs")
         given = bool(settings.inputs)
         self.draws = (
             [read_given(subject.inputs, settings.inputs)]
@@ -178,27 +184,44 @@ class _Run:
         path = self.verdict.reference_path
         try:
             self.reference.load()
+        except ChildFailed as error:
+            raise PnnxfixError(
+                f"{path}: the reference cannot be loaded: {_tell(self.reference, error)}"
+            ) from None
+        try:
             self.expected.append(self.reference.run(self.paths(0)))
             again = self.reference.run(self.paths(0))
         except ChildFailed as error:
-            self.expected.clear()
-            said = f" ({'; '.join(error.messages)})" if error.messages else ""
             raise PnnxfixError(
-                f"{path}: the reference does not run on {_shapes(self.draws[0])}: {error.reason}{said}"
+                f"{path}: the reference does not run on {_shapes(self.draws[0])}: "
+                f"{_tell(self.reference, error)}"
             ) from None
         for name, array in self.expected[0].items():
             if not measure(array, again.get(name), name, "", DETERMINISTIC).passed:
-                self.expected.clear()
                 raise PnnxfixError(f"{path}: is not deterministic: two runs on one input give another {name}")
-        for at in range(1, len(self.draws)):
+        self._run_reference_on_the_rest()
+
+    def _run_reference_on_the_rest(self) -> None:
+        """On all inputs but the first. One that it refuses is left out: it may be beyond its domain."""
+        assert self.reference is not None
+        kept, has_died = [self.draws[0]], False
+        for at, draw in enumerate(self.draws[1:], 1):
             try:
-                self.expected.append(self.reference.run(self.paths(at)))
+                if has_died:
+                    self.reference.restart()
+                expected, has_died = self.reference.run(self.paths(at)), False
             except ChildFailed as error:
-                self.verdict.notes.append(
-                    f"input {self.draws[at].name}: left out, the reference fails: {error.reason}"
-                )
-                self.draws = self.draws[:at]
-                break
+                if LATE in error.reason:
+                    path = self.verdict.reference_path
+                    why = _tell(self.reference, error)
+                    raise PnnxfixError(f"{path}: the reference, input {draw.name}: {why}") from None
+                self.verdict.notes.append(f"input {draw.name}: left out, the reference fails: {error.reason}")
+                has_died = DIED in error.reason
+            else:
+                self.expected.append(expected)
+                kept.append(draw)
+        self.draws = kept
+        self._save_draws()
 
     def _save_draws(self) -> None:
         for at, draw in enumerate(self.draws):
@@ -238,6 +261,28 @@ class _Run:
         report.messages = form.messages()
         report.state = "agrees" if all(one.passed for one in report.measures) else "disagrees"
 
+    def _is_another_model(self) -> bool:
+        """Whether the reference alone has not the outputs that the files announce; said as a problem.
+
+        Where the values decide on a shape, the forms have not the announced one either.
+        """
+        announced, expected = self.subject.output_sizes, self.expected[0]
+        compared = [report for _, report in self.forms if report.measures]
+        if self.settings.outputs is not None or not announced or not compared:
+            return False
+        if [array.size for array in expected.values()] == announced:
+            return False
+        for report in compared:
+            first = [one.shapes[1] for one in report.measures if one.input == self.draws[0].name]
+            if [math.prod(shape) for shape in first if shape is not None] != announced:
+                return False
+        gives, have = (
+            ", ".join(map(str, sizes)) for sizes in ([a.size for a in expected.values()], announced)
+        )
+        reason = f"is not what was converted: its outputs have {gives} elements, those of the files {have}"
+        self.verdict.problems.append(Problem(self.verdict.reference_path or self.subject.stem, reason))
+        return True
+
     def _failing_draw(self, report: FormReport) -> list[str]:
         """The input on which a form is furthest off: where everything is finite, if there is such a one."""
         failing = [one for one in report.measures if not one.passed]
@@ -251,6 +296,12 @@ class _Run:
         )
 
 
+def _tell(form: Form, error: ChildFailed) -> str:
+    remedy = _remedy(form, error)
+    said = [*([remedy] if remedy else []), *error.messages]
+    return error.reason + (f" ({'; '.join(said)})" if said else "")
+
+
 def _shapes(draw: Draw) -> str:
     return ", ".join(f"{array.dtype}{list(array.shape)}" for array in draw.arrays)
 
@@ -258,6 +309,10 @@ def _shapes(draw: Draw) -> str:
 def _remedy(form: Form, error: ChildFailed) -> str:
     if form.name == "python" and ("SyntaxError" in error.reason or "NameError" in error.reason):
         return "run `pnnxfix fix` first: it repairs what pnnx left behind"
+    if form.name == "torchscript" and "PytorchStreamReader" in error.reason:
+        return "what is wanted is TorchScript, as `torch.jit.trace(...).save(...)` writes it"
+    if LATE in error.reason:
+        return "`--time-limit SECONDS` gives each step more"
     if "does not load" in error.reason:
         return "run `pnnxfix check`: it names what ncnn cannot load"
     return ""

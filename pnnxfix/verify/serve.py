@@ -61,4 +61,6 @@ def serve(actions: dict[str, Action], start: Callable[[], str]) -> None:
 
 def _explain(error: Exception) -> str:
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:400]}"
+    if len(text) > 400:  # the cause stands at the end of TorchScript's
+        text = f"{text[:150]} ... {text[-250:]}"
+    return f"{type(error).__name__}: {text}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import re
 from collections.abc import Mapping
@@ -80,13 +81,17 @@ class Param:
 
 @dataclass(slots=True)
 class Subject:
-    """The files of one conversion, and those to read in their place (a repair not yet written)."""
+    """The files of one conversion, and those to read in their place (a repair not yet written).
+
+    `output_sizes` are the elements of each output, as pnnx saw them; empty where it does not say.
+    """
 
     stem: Path
     files: dict[str, Path]
     staged: Mapping[Path, Path] = field(default_factory=dict)
     inputs: list[Input] = field(default_factory=list)
     output_axes: dict[str, int] = field(default_factory=dict)
+    output_sizes: list[int] = field(default_factory=list)
     has_script: bool = False
     rounding: str = ""
     weights: str = "fp32"
@@ -120,6 +125,7 @@ def read_subject(conversion: Conversion, staged: Mapping[Path, Path] | None = No
     if subject.weights == "fp16":
         # pnnx 20261020, the first whose script says batch_index, rounds; those before cut off.
         subject.rounding = "nearest" if "batch_index=" in text else "truncate"
+    subject.output_sizes = _find_output_sizes(subject.pnnx) if subject.pnnx else []
     axes = {blob: known.batch_axis for blob, known in script.inputs.items()}
     found = _from_graph(subject.pnnx, axes) if subject.pnnx else []
     found = found or _from_python(_read_text(subject.path(PNNX_PY)), axes)
@@ -175,6 +181,21 @@ def _from_graph(param: Param, axes: Mapping[str, int]) -> list[Input]:
         blob = f"in{len(found)}"
         found.append(Input(blob, shape, _NUMPY[match[2]], axes.get(blob, _guess_axis(shape))))
     return found
+
+
+def _find_output_sizes(param: Param) -> list[int]:
+    rows = [param.graph[handle] for handle in param.graph]
+    outputs = [row for row in rows if row.type == "pnnx.Output"]
+    sizes = []
+    for row in outputs:
+        for name in row.inputs:
+            shape = next(
+                (m[1] for w in row.rest if (m := _SHAPE.match(w)) and w.startswith(f"#{name}=")), None
+            )
+            if shape is None:
+                return []
+            sizes.append(math.prod(int(size) for size in shape.split(",") if size))
+    return sizes
 
 
 def _from_python(text: str, axes: Mapping[str, int]) -> list[Input]:
