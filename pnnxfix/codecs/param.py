@@ -9,7 +9,7 @@ count, inputs, outputs, and the rest (parameters and annotations), separated by 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pnnxfix.errors import ParseError
 
@@ -25,22 +25,25 @@ Row = list[str]
 
 
 class ParamFile:
-    """One `.param` file: its lines and the words of each.
+    """One `.param` file: its lines. Rows share their index; the first row is that of `first_row`."""
 
-    `rows[i]` are the words of line i (empty for a blank line); `first_row` is the index of the
-    first line after the counts, so that rows and lines share their index.
-    """
+    __slots__ = ("blob_count", "first_row", "layer_count", "lines", "path")
 
-    __slots__ = ("blob_count", "first_row", "layer_count", "lines", "path", "rows")
-
-    def __init__(
-        self, path: str, lines: list[str], rows: list[Row], first_row: int, counts: tuple[int, int]
-    ) -> None:
+    def __init__(self, path: str, lines: list[str], first_row: int, counts: tuple[int, int]) -> None:
         self.path = path
         self.lines = lines
-        self.rows = rows
         self.first_row = first_row
         self.layer_count, self.blob_count = counts
+
+    def row(self, index: int) -> Row:
+        """The words of a line, none of a blank one."""
+        return self.lines[index].split()
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """The rows with their index, blank lines left out. Cost: splitting all lines."""
+        for index, line in enumerate(self.lines[self.first_row :], self.first_row):
+            if row := line.split():
+                yield index, row
 
     def column(self, index: int, word: int) -> int:
         """The column, from 1, of a word of a line."""
@@ -54,21 +57,26 @@ class ParamFile:
 
         Cost: one join, and one rendering for each replaced line.
         """
-        lines: list[str | None] = list(self.lines)
-        for index, rows in edits.items():
-            old = self.lines[index]
-            new = [_render(old, self.rows[index], row) for row in rows]
-            lines[index] = "\n".join(new) if new else None
+        lines: list[str] = []
         if counts:
-            lines[self.first_row - 1] = _replace_counts(self.lines[self.first_row - 1], counts)
-        return "\n".join([line for line in lines if line is not None]).encode()
+            lines = [
+                *self.lines[: self.first_row - 1],
+                _replace_counts(self.lines[self.first_row - 1], counts),
+            ]
+        done = len(lines)
+        for index in sorted(edits):
+            old = self.lines[index]
+            lines += self.lines[done:index]
+            lines += [_render(old, row) for row in edits[index]]
+            done = index + 1
+        return "\n".join(lines + self.lines[done:]).encode()
 
 
 def parse_param(data: bytes, path: str) -> ParamFile:
     """Read a `.param` file.
 
     Raises ParseError where the bytes are no text graph: empty, binary, not UTF-8, a byte order
-    mark, a wrong magic number, counts that are no numbers. Rows are only split into words here.
+    mark, a wrong magic number, counts that are no numbers. Rows are not looked at here.
     """
     if not data.strip():
         raise ParseError(path, 0, 0, "the file is empty")
@@ -95,24 +103,22 @@ def parse_param(data: bytes, path: str) -> ParamFile:
                 "a blank that is not ASCII, which ncnn takes for part of a name",
             )
     lines = text.split("\n")
-    rows = list(map(str.split, lines))
-    content = (index for index, row in enumerate(rows) if row)
-    magic = next(content)
-    if rows[magic] != [MAGIC]:
+    content = ((index, row) for index, line in enumerate(lines) if (row := line.split()))
+    magic, words = next(content)
+    if words != [MAGIC]:
         raise ParseError(
             path,
             magic + 1,
             1,
-            f"a graph begins with the line {MAGIC}, this one with {_shorten(' '.join(rows[magic]))!r}",
+            f"a graph begins with the line {MAGIC}, this one with {_shorten(' '.join(words))!r}",
         )
-    header = next(content, None)
-    if header is None:
+    header, words = next(content, (-1, []))
+    if not words:
         raise ParseError(path, magic + 1, 1, "the file ends before the line with the two counts")
-    words = rows[header]
     if len(words) != 2 or not all(is_count(word) for word in words):
         reason = f"expected two whole numbers, rows and blobs, and found {_shorten(' '.join(words))!r}"
         raise ParseError(path, header + 1, 1, reason)
-    return ParamFile(path, lines, rows, header + 1, (int(words[0]), int(words[1])))
+    return ParamFile(path, lines, header + 1, (int(words[0]), int(words[1])))
 
 
 def explain_row(row: Row) -> tuple[int, str]:
@@ -136,8 +142,9 @@ def format_row(row: Sequence[str]) -> str:
     return " ".join((f"{row[0]:<24}", f"{row[1]:<24}", *row[2:]))
 
 
-def _render(old_line: str, old_row: Row, row: Row) -> str:
+def _render(old_line: str, row: Row) -> str:
     """A new row in the layout of the line whose place it takes."""
+    old_row = old_line.split()
     if row == old_row:
         return old_line
     body = old_line.rstrip()

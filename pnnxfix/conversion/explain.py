@@ -119,8 +119,8 @@ def _find_other_inputs(log: Log, loaded: LoadedConversion) -> str:
     if loaded.pnnx is None or not log.inputshape:
         return ""
     file = loaded.pnnx.file
-    rows = (row for row in file.rows[file.first_row :] if row and row[0] == "pnnx.Input")
-    shapes = ",".join(word.partition("=")[2] for row in rows for word in row if word.startswith("#"))
+    inputs = (row for _, row in file.rows() if row[0] == "pnnx.Input")
+    shapes = ",".join(word.partition("=")[2] for row in inputs for word in row if word.startswith("#"))
     theirs = shapes.replace("(", "[").replace(")", "]")
     if not theirs or "?" in theirs or theirs == log.inputshape:
         return ""
@@ -279,9 +279,4 @@ class _Ties:
 
 
 def _index(graph: ParamGraph) -> dict[tuple[str, str], int]:
-    file = graph.file
-    return {
-        (row[0], row[1]): at
-        for at, row in enumerate(file.rows[file.first_row :], file.first_row)
-        if len(row) > 1
-    }
+    return {(row[0], row[1]): at for at, row in graph.file.rows()}

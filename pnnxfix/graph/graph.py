@@ -1,23 +1,16 @@
 """Operators and operands of one graph, either of pnnx or of ncnn.
 
-A graph of 50,000 rows is indexed in some tens of milliseconds and edited by the row: an operator
-becomes an object only when somebody asks for it. Nothing is sorted, renamed or cleaned up.
+A graph is edited by the row: an operator becomes an object only when somebody asks for it. Nothing is
+sorted, renamed or cleaned up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-Row = list[str]
-
-
-class MalformedRow(Exception):
-    """A row whose counts are no numbers or do not fit the words that it has."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        super().__init__(f"row {index}")
+from pnnxfix.graph.index import Index, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,97 +43,57 @@ class Operator:
 
 
 class Graph:
-    """The rows of one graph with an index of who makes and who reads each operand.
+    """The rows of one graph, and who makes and who reads each operand.
 
-    Handles are row indexes and stay valid while the graph is edited. Faults that the rows have
-    among themselves are kept for whoever reports them: `duplicates` are (operand, row) of a
-    second producer, `early` of a reader that stands before any producer. `row_count` is how many
-    rows there were before any edit.
+    Handles are the places of the rows' lines and stay valid while the graph is edited. Faults that the rows
+    have among themselves are kept for whoever reports them: `duplicates` are (operand, row) of a
+    second producer, `early` of a reader that stands before any producer.
     """
 
-    __slots__ = (
-        "_cache",
-        "_first",
-        "_first_user",
-        "_given_out",
-        "_more_users",
-        "_names",
-        "_number",
-        "_producer",
-        "_rows",
-        "duplicates",
-        "early",
-        "edits",
-        "prologue",
-        "row_count",
-    )
-
-    def __init__(self, rows: Sequence[Row], first: int = 0) -> None:
-        """Index `rows[first:]`; cost is linear in the rows. Raises MalformedRow."""
-        self._rows = rows
+    def __init__(self, lines: Sequence[str], first: int = 0) -> None:
+        """Index `lines[first:]`; cost is linear in the lines. Raises MalformedRow."""
+        self._lines = lines
         self._first = first
-        self._producer: dict[str, int] = {}
-        self._first_user: dict[str, int] = {}
-        self._more_users: dict[str, list[int]] = {}
+        self._index = Index(lines, first)
+        # What edits have changed in the index: operands by name, None for one that nobody makes any more.
+        self._producer: dict[str, int | None] = {}
+        self._users: dict[str, list[int]] = {}
         self._cache: dict[int, Operator] = {}
         self._names: set[str] | None = None
         self._given_out: set[str] = set()
         self._number = 0
-        self.duplicates: list[tuple[str, int]] = []
-        self.early: list[tuple[str, int]] = []
         self.edits: dict[int, list[Operator]] = {}
         self.prologue: list[Operator] = []
-        self.row_count = len(rows) - first
-        self._index()
-
-    def _index(self) -> None:
-        # The one loop whose cost grows with the file: no call, no object, and first the row that is
-        # sound in every respect and has one input and one output, as nearly all have.
-        producer, first_user = self._producer, self._first_user
-        index = self._first - 1
-        row: Row = []
-        try:
-            for index, row in enumerate(self._rows[self._first :], self._first):
-                if not row:
-                    self.row_count -= 1
-                    continue
-                if row[2] == "1" == row[3]:
-                    name, made = row[4], row[5]
-                    if name in producer and name not in first_user and made not in producer:
-                        first_user[name] = producer[made] = index
-                        continue
-                middle = 4 + _count(row[2])
-                end = middle + _count(row[3])
-                if len(row) < end:
-                    raise MalformedRow(index)
-                for name in row[4:middle]:
-                    if name not in producer:
-                        self.early.append((name, index))
-                    if name in first_user:
-                        self._more_users.setdefault(name, []).append(index)
-                    else:
-                        first_user[name] = index
-                for name in row[middle:end]:
-                    if name in producer:
-                        self.duplicates.append((name, index))
-                    else:
-                        producer[name] = index
-        except (ValueError, IndexError):
-            raise MalformedRow(index) from None
+        self.duplicates = self._index.duplicates
+        self.early = self._index.early
 
     # reading
 
     def __iter__(self) -> Iterator[int]:
         """The handles of the rows as they were read, removed ones left out."""
-        for index in range(self._first, len(self._rows)):
-            if self._rows[index] and self.edits.get(index) != []:
+        for index, kind in enumerate(self.types, self._first):
+            if kind and self.edits.get(index) != []:
                 yield index
 
-    def heads(self) -> Iterator[tuple[int, str, str]]:
-        """Handle, type and name of the rows as they were read, removed ones left out; makes no Operator."""
-        for index, row in enumerate(self._rows[self._first :], self._first):
-            if row and self.edits.get(index) != []:
-                yield index, row[0], row[1]
+    @property
+    def types(self) -> Sequence[str]:
+        """The type of each row as it was read, from the first line on; empty for a blank line."""
+        return self._index.types
+
+    def of_types(self, types: Container[str]) -> list[int]:
+        """The handles of the rows that were read with one of the types, removed ones left out."""
+        found = [handle for handle, kind in enumerate(self.types, self._first) if kind in types]
+        return [handle for handle in found if self.edits.get(handle) != []]
+
+    def type_and_name(self, handle: int) -> tuple[str, str]:
+        """Of a row as it was read; cheaper than its operator."""
+        kind, name, _ = self._lines[handle].split(None, 2)
+        return kind, name
+
+    @cached_property
+    def row_count(self) -> int:
+        """How many rows there were before any edit."""
+        return len(self.types) - self.types.count("")
 
     def __contains__(self, handle: int) -> bool:
         """Whether a handle is of a row; operators of the prologue have none."""
@@ -158,11 +111,13 @@ class Graph:
 
     def producer(self, operand: str) -> int | None:
         """The handle of the row that makes an operand."""
-        return self._producer.get(operand)
+        if operand in self._producer:
+            return self._producer[operand]
+        return self._index.producer.get(operand)
 
     def maker(self, operand: str) -> Operator | None:
         """The operator that makes an operand, which an edit may have put before its row's last."""
-        handle = self._producer.get(operand)
+        handle = self.producer(operand)
         if handle is None:
             return None
         if handle < self._first:
@@ -174,24 +129,28 @@ class Graph:
 
     def users(self, operand: str) -> list[int]:
         """The handles of the rows that read an operand, once for each time they do."""
-        first = self._first_user.get(operand)
-        return [] if first is None else [first, *self._more_users.get(operand, ())]
+        if operand in self._users:
+            return list(self._users[operand])
+        return self._index.users(operand)
 
     @property
     def shared(self) -> dict[str, list[int]]:
         """Operands that are read more than once, with the handles of the later readers."""
-        return self._more_users
+        found = {name: later for name, later in self._index.shared.items() if name not in self._users}
+        return found | {name: users[1:] for name, users in self._users.items() if len(users) > 1}
 
     @property
     def operand_count(self) -> int:
         """How many operands have a producer."""
-        return len(self._producer)
+        before = sum(name in self._index.producer for name in self._producer)
+        after = sum(handle is not None for handle in self._producer.values())
+        return len(self._index.producer) + after - before
 
     def original(self, handle: int) -> Operator:
         """The operator of a row as it was read."""
         operator = self._cache.get(handle)
         if operator is None:
-            operator = self._cache[handle] = Operator.from_row(self._rows[handle])
+            operator = self._cache[handle] = Operator.from_row(self._lines[handle].split())
         return operator
 
     # editing
@@ -206,17 +165,14 @@ class Graph:
             for name in old.inputs:
                 self._remove_user(name, handle)
             for name in old.outputs:
-                if self._producer.get(name) == handle:
-                    del self._producer[name]
+                if self.producer(name) == handle:
+                    self._producer[name] = None
             if self._names is not None:
                 self._names.discard(old.name)
         self.edits[handle] = list(operators)
         for new in operators:
             for name in new.inputs:
-                if name in self._first_user:
-                    self._more_users.setdefault(name, []).append(handle)
-                else:
-                    self._first_user[name] = handle
+                self._own_users(name).append(handle)
             for name in new.outputs:
                 self._producer[name] = handle
             if self._names is not None:
@@ -224,7 +180,8 @@ class Graph:
 
     def replace_operator(self, old: Operator, *new: Operator) -> None:
         """Put operators in the place of one, which is still in the graph and has an output."""
-        handle = self._producer[old.outputs[0]]
+        handle = self.producer(old.outputs[0])
+        assert handle is not None
         if handle < self._first:
             raise ValueError(f"{old.name} was put before all rows, where it stays")
         self.replace(handle, *_substitute(self.edits.get(handle) or [self[handle]], old, new))
@@ -238,7 +195,7 @@ class Graph:
     def fresh_operand(self, hint: str) -> str:
         """A name that no operand has and that has not been given out before."""
         name = hint
-        while name in self._producer or name in self._given_out:
+        while self.producer(name) is not None or name in self._given_out:
             self._number += 1
             name = f"{hint}_{self._number}"
         self._given_out.add(name)
@@ -247,7 +204,8 @@ class Graph:
     def fresh_name(self, hint: str) -> str:
         """A name that no operator has."""
         if self._names is None:
-            self._names = {row[1] for row in self._rows[self._first :] if row}
+            lines = enumerate(self.types, self._first)
+            self._names = {self.type_and_name(handle)[1] for handle, kind in lines if kind}
             self._names.update(op.name for edit in self.edits.values() for op in edit)
         name = hint
         while name in self._names:
@@ -256,25 +214,18 @@ class Graph:
         self._names.add(name)
         return name
 
+    def _own_users(self, operand: str) -> list[int]:
+        """The list of an operand's users that edits change."""
+        if operand not in self._users:
+            self._users[operand] = self._index.users(operand)
+        return self._users[operand]
+
     def _remove_user(self, operand: str, handle: int) -> None:
-        more = self._more_users.get(operand)
-        if self._first_user.get(operand) == handle:
-            if more:
-                self._first_user[operand] = more.pop(0)
-            else:
-                del self._first_user[operand]
-        elif more and handle in more:
-            more.remove(handle)
-        if more is not None and not more:
-            del self._more_users[operand]
+        users = self._own_users(operand)
+        if handle in users:
+            users.remove(handle)
 
 
 def _substitute(operators: Sequence[Operator], old: Operator, new: Sequence[Operator]) -> list[Operator]:
     at = next(index for index, operator in enumerate(operators) if operator is old)
     return [*operators[:at], *new, *operators[at + 1 :]]
-
-
-def _count(word: str) -> int:
-    if len(word) > 9 or not word.isascii() or not word.isdigit():
-        raise ValueError(word)
-    return int(word)

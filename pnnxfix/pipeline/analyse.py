@@ -55,9 +55,9 @@ def analyse(loaded: LoadedConversion, options: Options, doubt: Refusal | None = 
     if ncnn is not None:
         known = frozenset(known_layers()) | options.custom_layers
         unknown = [
-            index
-            for index, row in enumerate(ncnn.file.rows[ncnn.file.first_row :], ncnn.file.first_row)
-            if row and row[0] not in known
+            handle
+            for handle, kind in enumerate(ncnn.graph.types, ncnn.file.first_row)
+            if kind and kind not in known
         ]
     python = _own_python(loaded, result)
     if unknown or (python is not None and _may_repair(python)) or _may_leak(loaded) or _may_lie(loaded):

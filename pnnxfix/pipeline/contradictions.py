@@ -16,6 +16,7 @@ from pnnxfix.graph.batch_axis import NO_BATCH
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.pipeline.constants import read_constant
+from pnnxfix.pipeline.discovery import NCNN_PARAM
 from pnnxfix.pipeline.empties import has_empty, leave_out_empty
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.powers import REASON as POWER
@@ -76,12 +77,12 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
     operators: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     graph = loaded.ncnn.graph
     found = []
-    for handle, kind, called in graph.heads():
-        is_mended = called.endswith(MENDED)
-        if not is_mended and kind not in _LAYERS:
-            continue
+    # A mended layer has any type.
+    may_be_mended = MENDED.encode() in loaded.original[NCNN_PARAM]
+    for handle in graph if may_be_mended else graph.of_types(_LAYERS):
+        kind, called = graph.type_and_name(handle)
         name, _, number = called.removesuffix(MENDED).rpartition("_")
-        if is_mended:
+        if called.endswith(MENDED):
             layers[_LAYER_OF.get(name, ""), name].append(handle)
         elif number.isdigit() and (kind, name) in JOINS:
             layers[kind, name].append(handle)
@@ -102,11 +103,12 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
             found.append(Contradiction(handle, -1, reason, _REMAINDERS[layer.parameter("0") or ""](layer)))
     if not layers:
         return found
-    names = {called for _, _, called in graph.heads()}
-    for handle, kind, called in loaded.pnnx.graph.heads():
-        key = _TYPES.get(kind)
-        if key is not None and called not in names:
-            operators[key].append(handle)
+    names = {graph.type_and_name(handle)[1] for handle in graph}
+    pnnx = loaded.pnnx.graph
+    for handle in pnnx.of_types(_TYPES):
+        kind, called = pnnx.type_and_name(handle)
+        if called not in names:
+            operators[_TYPES[kind]].append(handle)
     check = _Check(loaded)
     for key, handles in layers.items():
         if len(handles) != len(operators[key]):
@@ -115,7 +117,7 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
         for handle, operator in zip(handles, operators[key], strict=True):
             if graph.original(handle).name.endswith(MENDED):
                 continue
-            reason = check.run(loaded.pnnx.graph.original(operator), graph.original(handle))
+            reason = check.run(pnnx.original(operator), graph.original(handle))
             if reason:
                 found.append(Contradiction(handle, operator, reason))
     return sorted(found, key=lambda one: one.handle)

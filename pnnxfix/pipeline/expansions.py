@@ -91,11 +91,11 @@ class Expansions:
         """The layers of functions by name. Names that are there twice tell nothing."""
         found: dict[str, int] = {}
         twice = set()
-        for handle, kind, name in self._ncnn.heads():
-            if kind in _LAYERS:
-                if name in found:
-                    twice.add(name)
-                found[name] = handle
+        for handle in self._ncnn.of_types(_LAYERS):
+            _, name = self._ncnn.type_and_name(handle)
+            if name in found:
+                twice.add(name)
+            found[name] = handle
         return {name: handle for name, handle in found.items() if name not in twice}
 
     @cached_property
@@ -103,11 +103,11 @@ class Expansions:
         """The number of the first function of each Expression, by the Expression's name."""
         numbers: dict[str, int] = {}
         count = 0
-        for handle, kind, name in self._pnnx.heads():
-            if kind == EXPRESSION:
-                numbers[name] = count
-                text = self._pnnx.original(handle).parameter("expr") or ""
-                count += sum(word in _UNARY or word in _BINARY for word in _expanded_words(text))
+        for handle in self._pnnx.of_types({EXPRESSION}):
+            expression = self._pnnx.original(handle)
+            numbers[expression.name] = count
+            text = expression.parameter("expr") or ""
+            count += sum(word in _UNARY or word in _BINARY for word in _expanded_words(text))
         return numbers
 
     def find(self, expression: Operator) -> Expansion | None:

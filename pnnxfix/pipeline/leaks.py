@@ -65,18 +65,19 @@ def find_leaks(
         wanted = {kind for kind in rules if "::" in kind}
         layers = [loaded.ncnn.graph[handle] for handle in unknown_layers] if loaded.ncnn else []
         left = {layer.name for layer in layers if not is_attendant(layer) or _may_compute(layer)}
-        rows = loaded.pnnx.file.rows
-        first = loaded.pnnx.file.first_row
+        handles = graph.of_types(wanted)
         # A converted type such as torch.clamp leaks only where ncnn still has its row.
-        for index in [
-            at for at, row in enumerate(rows[first:], first) if row and (row[0] in wanted or row[1] in left)
-        ]:
-            leak = Leak(rows[index][0], rows[index][1], rules.get(rows[index][0]), pnnx=index)
-            if leak.type in LISTS or (leak.type == EXPRESSION and not _computes(graph[index])):
+        if left := left - {graph[handle].name for handle in handles}:
+            named = [at for at, row in loaded.pnnx.file.rows() if row[1] in left]
+            handles = sorted({*handles, *named})
+        for index in handles:
+            operator = graph[index]
+            leak = Leak(operator.type, operator.name, rules.get(operator.type), pnnx=index)
+            if leak.type in LISTS or (leak.type == EXPRESSION and not _computes(operator)):
                 continue
             leaks.append(leak)
             by_key[leak.type, leak.name] = leak
-            for operand in graph[index].outputs:
+            for operand in operator.outputs:
                 by_value[f"v_{operand}"] = leak
     if loaded.ncnn is not None:
         for handle in unknown_layers:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from pnnxfix.codecs.param import ParamFile, explain_row, parse_param
 from pnnxfix.codecs.python_source import PythonFile
 from pnnxfix.errors import ParseError, PnnxfixError
-from pnnxfix.graph.graph import Graph, MalformedRow
+from pnnxfix.graph.graph import Graph
+from pnnxfix.graph.index import MalformedRow
 from pnnxfix.pipeline.discovery import (
     NCNN_BIN,
     NCNN_PARAM,
@@ -190,9 +191,9 @@ class LoadedConversion:
 def _parse_graph(data: bytes, path: str) -> ParamGraph:
     file = parse_param(data, path)
     try:
-        return ParamGraph(file, Graph(file.rows, file.first_row))
+        return ParamGraph(file, Graph(file.lines, file.first_row))
     except MalformedRow as error:
-        word, reason = explain_row(file.rows[error.index])
+        word, reason = explain_row(file.row(error.index))
         raise ParseError(path, error.index + 1, file.column(error.index, word), reason) from None
 
 
@@ -203,12 +204,8 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 def _is_pnnx(param: ParamGraph) -> bool:
     """The flavour of a `.param`, by its rows: ncnn has no `pnnx.Input`, pnnx no `Input`."""
-    for row in param.file.rows[param.file.first_row :]:
-        if row and row[0] in {"pnnx.Input", "pnnx.Output", "pnnx.Attribute"}:
-            return True
-        if row and row[0] in {"Input", "MemoryData"}:
-            return False
-    return False
+    kinds = {"pnnx.Input", "pnnx.Output", "pnnx.Attribute", "Input", "MemoryData"}
+    return next((kind for kind in param.graph.types if kind in kinds), "").startswith("pnnx.")
 
 
 def has_wide_tensors(loaded: LoadedConversion) -> bool:

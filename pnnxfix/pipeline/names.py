@@ -83,7 +83,7 @@ class Renamer:
                 group.append(_Member(match[2], line))
         pnnx = self._loaded.pnnx
         if pnnx is not None:
-            rows = [row for row in pnnx.file.rows[pnnx.file.first_row :] if row]
+            rows = [row for _, row in pnnx.file.rows()]
             _join(modules, [row[1] for row in rows if row[0].startswith(_MODULES)], "")
             _join(tensors, [row[1] for row in rows if row[0] == "pnnx.Attribute"], "_")
         return sorted((*modules, *tensors), key=lambda member: member.line)

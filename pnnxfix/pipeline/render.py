@@ -68,8 +68,8 @@ def _render_param(param: ParamGraph, analysis: Analysis, key: str) -> bytes | No
     )
     _check_graph(param, one_reader=key == "ncnn")
     if graph.prologue:
-        head = next(at for at in range(file.first_row, len(file.rows)) if file.rows[at])
-        edits[head] = [*(op.to_row() for op in graph.prologue), *edits.get(head, [file.rows[head]])]
+        head = next(at for at, _ in file.rows())
+        edits[head] = [*(op.to_row() for op in graph.prologue), *edits.get(head, [file.row(head)])]
     return file.dump(edits, counts)
 
 
@@ -177,8 +177,8 @@ def _follow_onnx(
         notes.append(f"{path} still shows the old graph; `pip install onnx` and pnnxfix repairs it too")
         return
     graph = loaded.pnnx.graph
-    rows = loaded.pnnx.file.rows
-    removed = [rows[h][1] for h, ops in graph.edits.items() if not ops and rows[h][0] == EXPRESSION]
+    gone = [graph.original(handle) for handle, operators in graph.edits.items() if not operators]
+    removed = [operator.name for operator in gone if operator.type == EXPRESSION]
     before = loaded.read_onnx()
     if before is None:
         return

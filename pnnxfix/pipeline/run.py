@@ -179,9 +179,7 @@ class _Session:
 
         assert self._checker is not None
         assert loaded.ncnn is not None
-        known = known_layers()
-        rows = loaded.ncnn.file.rows[loaded.ncnn.file.first_row :]
-        foreign = {row[0] for row in rows if row and row[0] not in known}
+        foreign = set(loaded.ncnn.graph.types) - {"", *known_layers()}
         trial = plan_trial(loaded) if is_lowered else None
         outcome = self._checker.check(staged, weights, foreign, trial)
         if isinstance(outcome, Rejected):

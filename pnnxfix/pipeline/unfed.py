@@ -66,7 +66,7 @@ def _find_shape(loaded: LoadedConversion, number: int) -> tuple[int, ...] | None
     if loaded.pnnx is None:
         return None
     graph = loaded.pnnx.graph
-    inputs = [graph.original(handle) for handle, kind, _ in graph.heads() if kind == "pnnx.Input"]
+    inputs = [graph.original(handle) for handle in graph.of_types({"pnnx.Input"})]
     if number >= len(inputs) or not inputs[number].outputs:
         return None
     found = Annotations(graph).find(inputs[number].outputs[0])
@@ -92,8 +92,7 @@ def _find_lost_cast(loaded: LoadedConversion) -> Refusal | None:
 def _find_unfed(graph: Graph) -> list[tuple[int, str]]:
     """The rows of such inputs, each with the name that its blob should have."""
     found = []
-    inputs = [handle for handle, kind, _ in graph.heads() if kind == "Input"]
-    for number, handle in enumerate(inputs):
+    for number, handle in enumerate(graph.of_types({"Input"})):
         outputs, name = graph.original(handle).outputs, f"in{number}"
         if len(outputs) == 1 and is_network_output(outputs[0]) and graph.producer(name) is None:
             found.append((handle, name))

@@ -55,7 +55,7 @@ def _compare(before: Path, after: Path) -> Comparison:
     graphs = []
     for path in (before, after):
         file = parse_param(path.read_bytes(), str(before))
-        graphs.append(Graph(file.rows, file.first_row))
+        graphs.append(Graph(file.lines, file.first_row))
     texts = [{graph.original(handle): handle for handle in graph} for graph in graphs]
     views = []
     for at, title in enumerate(("before", "after")):

@@ -12,7 +12,8 @@ from pathlib import Path
 from pnnxfix.codecs.ncnn_script import NO_BATCH, read_ncnn_script
 from pnnxfix.codecs.param import parse_param
 from pnnxfix.errors import ParseError, PnnxfixError
-from pnnxfix.graph.graph import Graph, MalformedRow
+from pnnxfix.graph.graph import Graph
+from pnnxfix.graph.index import MalformedRow
 from pnnxfix.pipeline.discovery import (
     NCNN_BIN,
     NCNN_PARAM,
@@ -161,7 +162,7 @@ def _read_param(subject: Subject, role: str) -> Param | None:
     shown = subject.files[role]
     try:
         file = parse_param(path.read_bytes(), str(shown))
-        return Param(shown, Graph(file.rows, file.first_row), file.lines)
+        return Param(shown, Graph(file.lines, file.first_row), file.lines)
     except OSError as error:
         raise PnnxfixError(f"{shown}: cannot be read: {error.strerror}") from None
     except MalformedRow as error:

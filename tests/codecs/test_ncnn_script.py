@@ -48,8 +48,8 @@ def test_both_forms(end: str) -> None:
 def test_fixture_names_the_inputs_of_its_graph(path: Path) -> None:
     script = read_ncnn_script(path.read_text())
     param = path.with_name(path.name.replace("_ncnn.py", ".ncnn.param"))
-    rows = parse_param(param.read_bytes(), str(param)).rows[2:]
-    fed = {row[4] for row in rows if row and row[0] == "Input" and row[4].startswith("in")}
+    rows = parse_param(param.read_bytes(), str(param)).rows()
+    fed = {row[4] for _, row in rows if row[0] == "Input" and row[4].startswith("in")}
     assert set(script.inputs) == fed
     assert script.outputs
     assert all(given.shape and given.batch_axis in (0, 1, NO_BATCH) for given in script.inputs.values())

@@ -24,7 +24,7 @@ BinaryOp add 2 1 4 2 out0 0=0"""
 
 
 def make_page() -> str:
-    graph = Graph([row.split() for row in ROWS.split("\n")])
+    graph = Graph(ROWS.split("\n"))
     view = look_around(graph, [2], "model.ncnn.param")
     steps = tuple(Step(f"v_{at}", f"layer_{at}", 10.0 ** (at - 7), at == 3) for at in range(6))
     place = Place(Path("model.ncnn.param"), 5, "Convolution c<1>")
@@ -51,7 +51,7 @@ def test_errors_of_any_size_have_a_place_in_the_chart() -> None:
 
 
 def test_a_neighbourhood_ends_at_its_radius() -> None:
-    rows = [["ReLU", f"r{at}", "1", "1", f"{at}", f"{at + 1}"] for at in range(1000)]
+    rows = [f"ReLU r{at} 1 1 {at} {at + 1}" for at in range(1000)]
     view = look_around(Graph(rows), [500], "chain")
     assert [node.key for node in view.nodes] == [498, 499, 500, 501, 502]
     assert [node.key for node in view.nodes if node.marked] == [500]

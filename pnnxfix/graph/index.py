@@ -1,0 +1,152 @@
+"""Who makes and who reads each operand of a graph, as its rows were read.
+
+Nearly every row of a network has one input and one output, and reads what the row before it makes.
+Such a link takes no look-up and no place, so that a large graph is read in little more time than
+its lines take to be split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import count
+
+Row = list[str]
+
+_SPLITS = 6
+"""The words up to an input and an output; the rest of a row is split only where its counts are others."""
+
+
+class MalformedRow(Exception):
+    """A row whose counts are no numbers or do not fit the words that it has."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        super().__init__(f"row {index}")
+
+
+class Index:
+    """The edges among `lines[first:]`; a row is named by the place of its line.
+
+    `types` are the types of the rows, empty for a blank line. `producer` has the row that makes an
+    operand, the first one if there are several. Faults that the rows have among themselves:
+    `duplicates` are (operand, row) of a second producer, `early` of a reader that stands before any.
+    """
+
+    def __init__(self, lines: Sequence[str], first: int) -> None:
+        """Cost: linear in the lines. Raises MalformedRow."""
+        self._lines = lines
+        self._first = first
+        self.types: list[str] = []
+        self.producer: dict[str, int] = {}
+        self.duplicates: list[tuple[str, int]] = []
+        self.early: list[tuple[str, int]] = []
+        # By row: the output of one with one input and one output, else empty.
+        self._single: list[str] = []
+        # What rows read, but for the links: from a row with one output to the next with one input.
+        self._far: list[tuple[str, int]] = []
+        self._has_links = self._read()
+        if not self._has_links:
+            self._read_each_edge()
+
+    def _read(self) -> bool:
+        """Fill the lists; whether all rows stand in order, so that each link is one."""
+        types, single, far, split = self.types, self._single, self._far, _SPLITS
+        others: list[tuple[str, int]] = []
+        before = ""
+        at = self._first
+        try:
+            # The loop whose time grows with the file: no call but the one that splits.
+            for at, line in enumerate(self._lines[self._first :], self._first):
+                row = line.split(None, split)
+                if len(row) >= split and row[2] == "1" == row[3]:
+                    if row[4] != before:
+                        far.append((row[4], at))
+                    before = row[5]
+                    single.append(before)
+                    types.append(row[0])
+                    continue
+                before = ""
+                single.append("")
+                types.append(row[0] if row else "")
+                if row:
+                    inputs, outputs = _split_operands(row if len(row) <= split else line.split())
+                    for name in inputs:
+                        far.append((name, at))
+                    for name in outputs:
+                        others.append((name, at))
+        except (ValueError, IndexError):
+            raise MalformedRow(at) from None
+        self.producer = producer = dict(zip(single, count(self._first), strict=False))
+        producer.pop("", None)
+        producer.update(others)
+        made = len(single) - single.count("") + len(others)
+        return made == len(producer) and all(producer.get(name, at) < at for name, at in far)
+
+    def _read_each_edge(self) -> None:
+        """What a row reads may be made elsewhere than in the row before it: all edges, one by one."""
+        self.producer, self._far = {}, []
+        for at, line in enumerate(self._lines[self._first :], self._first):
+            inputs, outputs = _split_operands(line.split())
+            for name in inputs:
+                self._far.append((name, at))
+                if name not in self.producer:
+                    self.early.append((name, at))
+            for name in outputs:
+                if name in self.producer:
+                    self.duplicates.append((name, at))
+                else:
+                    self.producer[name] = at
+
+    def users(self, operand: str) -> list[int]:
+        """The rows that read an operand, once for each time they do."""
+        linked = [self.producer[operand] + 1] if self._is_linked(operand) else []
+        return linked + self._readers.get(operand, [])
+
+    @cached_property
+    def shared(self) -> dict[str, list[int]]:
+        """Operands that are read more than once, with the rows of the later readers."""
+        found: dict[str, list[int]] = {}
+        reads: dict[str, int] = {}
+        for name, at in self._far:
+            before = reads[name] if name in reads else int(self._is_linked(name))
+            if before:
+                found.setdefault(name, []).append(at)
+            reads[name] = before + 1
+        return found
+
+    @cached_property
+    def _readers(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for name, at in self._far:
+            found.setdefault(name, []).append(at)
+        return found
+
+    @cached_property
+    def _far_rows(self) -> set[int]:
+        return {at for _, at in self._far}
+
+    def _is_linked(self, operand: str) -> bool:
+        """Whether the row after the one that makes an operand reads just that one."""
+        at = self.producer.get(operand)
+        if at is None or not self._has_links:
+            return False
+        following = self._single[at + 1 - self._first : at + 2 - self._first]
+        return following not in ([], [""]) and at + 1 not in self._far_rows
+
+
+def _split_operands(row: Row) -> tuple[Row, Row]:
+    """The inputs and the outputs of a row; none of a blank one. Raises ValueError, IndexError."""
+    if not row:
+        return [], []
+    middle = 4 + _count(row[2])
+    end = middle + _count(row[3])
+    if len(row) < end:
+        raise ValueError(end)
+    return row[4:middle], row[middle:end]
+
+
+def _count(word: str) -> int:
+    if len(word) > 9 or not word.isascii() or not word.isdigit():
+        raise ValueError(word)
+    return int(word)
