@@ -2,6 +2,7 @@
 
 Lines of interest, by release:
     in0 = torch.rand(1, 3, 8, 8, dtype=torch.float)
+    in0 = torch.randint(10, (1, 16), dtype=torch.int)
     ex.input("in0", ncnn.Mat(in0.squeeze(0).numpy()).clone())             through 20260409
     ex.input("in0", ncnn.Mat(in0.numpy(), batch_index=0).clone())         20261020
     out.append(torch.from_numpy(np.array(out0)).unsqueeze(0))             through 20260409
@@ -17,7 +18,7 @@ NO_BATCH = 233
 """pnnx's number for "no axis of this tensor is the batch": the blob keeps all axes."""
 
 _TENSOR = re.compile(
-    r"^[ \t]*(\w+) = torch\.(?:rand|randn|randint|ones|zeros)\(([^\n]*)\)[ \t\r]*$", re.MULTILINE
+    r"^[ \t]*(\w+) = torch\.(?:rand|randn|randint\(\d+,|ones|zeros)[( ]([^\n]*)\)[ \t\r]*$", re.MULTILINE
 )
 _INPUT = re.compile(r'ex\.input\("([^"\n]{1,255})", ncnn\.Mat\((\w+)([^\n]*)\)')
 _OUTPUT = re.compile(r"out\.append\(torch\.from_numpy\(([^\n]*)\)")

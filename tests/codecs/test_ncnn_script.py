@@ -37,7 +37,7 @@ def test_both_forms(end: str) -> None:
     )
     old = read_ncnn_script(OLD.replace("\n", end))
     assert old.inputs["in0"] == image
-    assert (old.inputs["in1"].dtype, old.inputs["in1"].batch_axis) == ("long", NO_BATCH)
+    assert old.inputs["in1"] == ScriptInput((1, 5), "long", NO_BATCH)
     assert old.outputs == {"out0": 0, "out1": NO_BATCH}
     assert not old.has_members
 
