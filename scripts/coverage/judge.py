@@ -174,7 +174,8 @@ def _run_network(
             name = f"in{at}"
             if name in feeds:  # not there where the network does not need it
                 axis = axes.inputs[name].batch_axis if name in axes.inputs else NO_BATCH
-                extractor.input(name, ncnn.Mat(_to_array(tensor), batch_index=axis).clone())
+                array = _to_array(tensor)  # a Mat borrows its memory
+                extractor.input(name, ncnn.Mat(array, batch_index=axis).clone())
         for at, theirs in enumerate(want):
             name = f"out{at}"
             if name not in net.output_names():

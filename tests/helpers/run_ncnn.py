@@ -34,7 +34,8 @@ def read_axis(text: str) -> tuple[int, bool]:
 
 def make_blob(array: np.ndarray[Any, Any], text: str) -> Any:
     axis, by_ncnn = read_axis(text)
-    array = np.ascontiguousarray(array)
+    # ncnn knows no wider integers, and the scripts make their inputs of these.
+    array = np.ascontiguousarray(array.astype(np.int32) if array.dtype == np.int64 else array)
     if by_ncnn and HAS_BATCHES:
         return ncnn.Mat(array, batch_index=axis).clone()
     if axis != NO_BATCH:
