@@ -51,14 +51,14 @@ class Problem(NamedTuple):
 class Change(NamedTuple):
     """A file's bytes before and after a fix.
 
-    A `.bin` is not held in memory: for it both are empty, and `inserted` are the bytes that come
-    before those that it has.
+    A `.bin` is not held in memory: for it both are empty, and `inserted` are the bytes that come in,
+    each with the position of the byte that they come before, in order.
     """
 
     path: Path
     before: bytes
     after: bytes
-    inserted: bytes = b""
+    inserted: tuple[tuple[int, bytes], ...] = ()
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -248,6 +248,13 @@ def _compare_reports(checked: Report, first: Report) -> Iterator[str]:
         yield f"fix has a problem that check has not: {first.all_problems}"
 
 
+def insert(data: bytes, inserted: Sequence[tuple[int, bytes]]) -> bytes:
+    """Bytes with others put in, each before the byte at its position."""
+    for position, piece in reversed(inserted):
+        data = data[:position] + piece + data[position:]
+    return data
+
+
 def _compare_bytes(report: Report, before: Files, after: Files) -> Iterator[str]:
     if set(after) != set(before):
         yield f"the set of files changed: {sorted(set(after) ^ set(before))}"
@@ -256,8 +263,8 @@ def _compare_bytes(report: Report, before: Files, after: Files) -> Iterator[str]
     for conversion in report.conversions:
         for change in conversion.changes:
             name = change.path.name
-            # Of a .bin, the report holds the bytes that came before those that were there.
-            told[name] = change.inserted + before[name] if change.inserted else change.after
+            # Of a .bin, the report holds the bytes that came in.
+            told[name] = insert(before[name], change.inserted) if change.inserted else change.after
         stem = conversion.stem.name
         touched = {name for name in changed if name.startswith(stem)}
         if conversion.problems and touched:

@@ -11,6 +11,7 @@ from pnnxfix.pipeline.stored import list_items, read_indexes
 from pnnxfix.rules.base import Parameter, Refusal
 from pnnxfix.rules.lowering.builder import Value
 from pnnxfix.rules.lowering.stored import StoredTensor
+from pnnxfix.rules.lowering.value import IndexBits
 
 if TYPE_CHECKING:
     from pnnxfix.pipeline.lowering import RegionLowerer
@@ -46,6 +47,8 @@ class Arguments:
             return None
         if parameter.type == "Indexes":
             return self._indexes(parameter, index)
+        if parameter.type == "Looked-up":
+            return self._looked_up(parameter)
         operand = self._find_operand(parameter, index)
         if operand is None:
             text = self._operator.parameter(parameter.name)
@@ -75,6 +78,16 @@ class Arguments:
                 raise Refused(
                     Refusal(f"the argument `{key}={value[:40]}` is not known to pnnxfix", "report this")
                 )
+
+    def _looked_up(self, parameter: Parameter) -> Value | IndexBits:
+        """The last input; one before it is the table, which two modules share."""
+        *tables, operand = self._operator.inputs
+        for table in tables:
+            self._lowerer.check_own_weight(table, self._operator)
+        found = self._lowerer.indexes(parameter.name, operand, self._blob(operand))
+        if isinstance(found, Value):
+            self._lowerer.check_finite(self._operator)
+        return found
 
     def _find_operand(self, parameter: Parameter, index: int) -> str | None:
         if parameter.name in self._named or not self._positional:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.splits import SPLIT, drop_unread, is_network_output
@@ -18,7 +18,9 @@ _RESULT = -1
 class RegionLowering:
     """The layers of a region. `places` has for each layer the ncnn row that it takes the place of.
 
-    `results` are (value, blob): which layer, or which blob of before, becomes which blob.
+    `results` are (value, blob): which layer, or which blob of before, becomes which blob. `constants`
+    are the numbers of layers that go to the head of the graph, `weights` those that a layer reads from
+    the .bin in its own place, by the layer's index.
     """
 
     handles: tuple[int, ...]
@@ -26,6 +28,31 @@ class RegionLowering:
     places: tuple[int, ...]
     results: tuple[tuple[str, str], ...]
     constants: dict[int, tuple[float, ...]]
+    weights: dict[int, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Numbers for the .bin that a layer reads in its own place: behind the bytes of all rows before `row`.
+
+    `blob` is the layer's output.
+    """
+
+    row: int
+    blob: str
+    numbers: tuple[float, ...]
+
+
+@dataclass(slots=True)
+class NewNumbers:
+    """What a repair adds to the .bin: at its head, in the order of the layers, and at other places."""
+
+    head: list[tuple[float, ...]] = field(default_factory=list)
+    placed: list[Placed] = field(default_factory=list)
+
+    def extend(self, other: NewNumbers) -> None:
+        self.head += other.head
+        self.placed += other.placed
 
 
 def lower_row(
@@ -43,14 +70,14 @@ def lower_row(
         fuse_clip(graph, handle)
 
 
-def lower_rows(graph: Graph, lowering: RegionLowering) -> list[tuple[float, ...]]:
+def lower_rows(graph: Graph, lowering: RegionLowering) -> NewNumbers:
     """Replace the rows of a region by its layers, and remove what fed only the old rows.
 
-    Layers that hold constants go to the head of the graph; their numbers are returned in that
-    order, which is the order of their bytes in the .bin.
+    Layers that hold constants go to the head of the graph. What the .bin needs for them, and for
+    layers with weights, is returned.
     """
     if not lowering.layers and len(lowering.results) == 1 and _rename(graph, lowering):
-        return []
+        return NewNumbers()
     writer = _Writer(graph, lowering)
     made = writer.write()
     inputs = {name: None for handle in lowering.handles for name in graph[handle].inputs}
@@ -58,7 +85,21 @@ def lower_rows(graph: Graph, lowering: RegionLowering) -> list[tuple[float, ...]
         graph.replace(handle, *made[handle])
     for blob in inputs:
         drop_unread(graph, blob)
-    return writer.constants
+    return writer.numbers
+
+
+def place_of_table(graph: Graph, lowering: RegionLowering, index: int) -> int:
+    """The row behind which a layer with weights of its own goes: the one that makes what it reads.
+
+    That is near the head of the graph, where what the rows before have in the .bin is known. A layer
+    that reads the bytes of the row it takes the place of stays there, and one that shares its input.
+    """
+    place, blob = lowering.places[index], lowering.layers[index].inputs[0]
+    maker = graph.producer(blob)
+    is_shared = sum(layer.inputs.count(blob) for layer in lowering.layers) != 1
+    if maker is None or maker not in graph or is_shared or len(lowering.weights[index]) == 1:
+        return place
+    return maker
 
 
 def replace_row(graph: Graph, handle: int, *operators: Operator) -> None:
@@ -103,7 +144,7 @@ class _Writer:
         self._uses = self._collect_uses()
         self._inputs: dict[_Use, str] = {}
         self._made: dict[int, list[Operator]] = {handle: [] for handle in lowering.handles}
-        self.constants: list[tuple[float, ...]] = []
+        self.numbers = NewNumbers()
 
     def _collect_uses(self) -> dict[str, list[_Use]]:
         """The readers of each blob and layer, as far as the results need them."""
@@ -131,7 +172,15 @@ class _Writer:
             operator = Operator(layer.type, self._name(names[0]), inputs, blobs, layer.parameters)
             if index in self._lowering.constants:
                 self._graph.prepend(operator)
-                self.constants.append(self._lowering.constants[index])
+                self.numbers.head.append(self._lowering.constants[index])
+            elif index in self._lowering.weights:
+                row = place_of_table(self._graph, self._lowering, index)
+                self.numbers.placed.append(Placed(row, blobs[0], self._lowering.weights[index]))
+                if row == place:
+                    self._made[place].append(operator)
+                else:
+                    before = self._graph.edits.get(row) or [self._graph[row]]
+                    self._graph.replace(row, *before, operator)
             else:
                 self._made[place].append(operator)
             for name, blob in zip(names, blobs, strict=True):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pnnxfix.codecs.ncnn_script import NcnnScript
     from pnnxfix.graph.blobs import Blob, BlobFacts
     from pnnxfix.pipeline.batch import BatchAxes
+    from pnnxfix.pipeline.integers import IntegerBounds
 
 LARGEST_TEXT = 1 << 28
 """Bytes; a graph of a million layers has a third of that. Lists of words take up to 70 times as much."""
@@ -151,6 +152,17 @@ class LoadedConversion:
         from pnnxfix.pipeline.batch import BatchAxes
 
         return BatchAxes(self)
+
+    @cached_property
+    def integers(self) -> IntegerBounds:
+        """Between which numbers the integers of the pnnx graph lie."""
+        from pnnxfix.graph.shapes import Annotations
+        from pnnxfix.pipeline.integers import IntegerBounds
+        from pnnxfix.pipeline.stored import read_stored
+
+        assert self.pnnx is not None
+        graph = self.pnnx.graph
+        return IntegerBounds(graph, Annotations(graph), lambda operator: read_stored(self, operator))
 
     @cached_property
     def blobs(self) -> BlobFacts:

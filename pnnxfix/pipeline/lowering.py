@@ -16,12 +16,17 @@ from pnnxfix.pipeline.graph_edits import RegionLowering
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.own_bytes import owns_bytes
 from pnnxfix.pipeline.regions import Part, Regions
-from pnnxfix.pipeline.stored import read_stored
-from pnnxfix.rules.base import FLOAT_TYPES, Refusal
+from pnnxfix.pipeline.stored import has_equal_weights, has_finite_weight, read_stored
+from pnnxfix.rules.base import FLOAT_TYPES, INTEGER_TYPES, Refusal
 from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
 from pnnxfix.rules.lowering.expressions import evaluate
 from pnnxfix.rules.lowering.stored import StoredTensor
+from pnnxfix.rules.lowering.value import IndexBits
 
+_INTEGER_HELP = (
+    "compute it before the network and give it as an input (position_ids, attention_mask), or convert it "
+    "with .float() in the PyTorch model"
+)
 _NO_SHAPE_HELP = "convert the model again with its inputshape, so that pnnx writes the shapes"
 _MISFITS = (TypeError, ValueError, IndexError, KeyError, AttributeError, ArithmeticError)
 _MISFIT_HELP = "report this with the files"
@@ -61,6 +66,7 @@ class RegionLowerer:
             tuple(self._places),
             tuple(self._results),
             dict(self._builder.constants),
+            dict(self._builder.weights),
         )
 
     def _lower_part(self, part: Part, is_first: bool) -> None:
@@ -74,6 +80,11 @@ class RegionLowerer:
         self._builder.result_types = [None if one is None else one[1] for one in found]
         self._builder.argument_makers = set()
         self._builder.own = row
+        self._builder.takes_own_bytes = False
+        self._builder.integers_fit = all(
+            one is None or one[1] not in INTEGER_TYPES or self._loaded.integers.find(name) is not None
+            for one, (name, _) in zip(found, part.results, strict=True)
+        )
         self._part = (part.operator.name, *(self._ncnn[at].name for at in (part.handle, *part.more)))
         values = [arguments.get(parameter, at) for at, parameter in enumerate(part.rule.parameters)]
         try:
@@ -84,7 +95,7 @@ class RegionLowerer:
             raise Refused(Refusal(reason, _MISFIT_HELP)) from error
         results = (made,) if isinstance(made, Value) else tuple(made)
         has_bytes = owns_bytes(row) or any(word.startswith("@") for word in part.operator.rest)
-        if has_bytes and not self._keeps_own_layer(row):
+        if has_bytes and not self._builder.takes_own_bytes and not self._keeps_own_layer(row):
             results = self._consume_bytes(row, results)
         if len(results) != len(part.results):
             raise Refused(Refusal(f"{part.operator.type} has another number of results", "report this"))
@@ -136,7 +147,15 @@ class RegionLowerer:
             raise Refused(Refusal(reason, "report this with the files"))
         result = replace(result, dtype=self._dtype(operand) or "f32")
         self._values[operand] = result
+        if result.dtype in INTEGER_TYPES and self._loaded.integers.find(operand) is None:
+            reason = (
+                f"how large the integers ({result.dtype}) get is not certain, and floats hold small ones only"
+            )
+            raise Refused(Refusal(reason, _INTEGER_HELP))
         if not self._regions.is_blob(operand):
+            if self._regions.is_output(operand):
+                reason = f"an output of the network holds integers ({result.dtype})"
+                raise Refused(Refusal(reason, "convert it with .float() in the PyTorch model"))
             return  # read only within the region
         layout = self._loaded.batch.layout(operand, shape) if shape else Layout((1,))
         if isinstance(layout, Refusal):
@@ -201,9 +220,14 @@ class RegionLowerer:
             # Its blob holds single bytes, which no layer of ncnn computes with.
             mask = self.stored(attribute)
             return replace(self._builder.constant(mask.numbers, mask.shape), dtype=dtype)
-        if dtype not in FLOAT_TYPES and not (dtype == "bool" and self._is_computed(operand)):
+        bounds = self._loaded.integers.find(operand) if dtype in INTEGER_TYPES else None
+        if bounds is not None and attribute is not None and attribute.type == ATTRIBUTE:
+            table = self.stored(attribute)
+            return replace(self._builder.constant(table.numbers, table.shape), dtype=dtype)
+        is_index = bounds is not None and attribute is not None and attribute.type == "pnnx.Input"
+        if dtype not in FLOAT_TYPES and not is_index and not (dtype == "bool" and self._is_computed(operand)):
             reason = f"`{name}` holds integers ({dtype}), and ncnn's layers compute on floats only"
-            raise Refused(Refusal(reason, "convert it with .float() in the PyTorch model"))
+            raise Refused(Refusal(reason, _INTEGER_HELP))
         maker = self._ncnn.maker(origin(self._ncnn, blob))
         is_stored = maker is not None and maker.type == "MemoryData"
         if not is_stored and not self._regions.is_blob(operand):
@@ -221,7 +245,38 @@ class RegionLowerer:
         if uncertain and layout.members is not None and not keeps_members:
             raise Refused(Refusal(f"how the blob of `{name}` is laid out is not certain", "report this"))
         sizes = None if uncertain else self._confirm(blob, layout.blob)
-        return Value(self._builder, blob, shape, sizes, dtype, layout.members)
+        value = Value(self._builder, blob, shape, sizes, dtype, layout.members)
+        return value if bounds is None else self._numbers(value, bounds[1])
+
+    def indexes(self, name: str, operand: str, blob: str) -> Value | IndexBits:
+        """What Embed is to look up: computed integers, or an input of the network as it is."""
+        found, maker = self._shapes.find(operand), self._pnnx.maker(operand)
+        if operand in self._values or found is None or maker is None or maker.type != "pnnx.Input":
+            return self.tensor(name, operand, blob)
+        layout = self._loaded.batch.layout(operand, found[0])
+        if isinstance(layout, Refusal):
+            raise Refused(layout)
+        sizes = self._confirm(blob, layout.blob)
+        return IndexBits(Value(self._builder, blob, found[0], sizes, found[1], layout.members))
+
+    def _numbers(self, indexes: Value, last: int) -> Value:
+        """The integers of an input of the network as floats: from a table of all that it may hold."""
+        if indexes.members is not None:
+            raise Refused(Refusal("the integers are those of a batch of several", _INTEGER_HELP))
+        return replace(self._builder.look_up(indexes, range(last + 1)), dtype=indexes.dtype)
+
+    def check_own_weight(self, operand: str, operator: Operator) -> None:
+        """Raise Refused unless an operand is the very tensor that an operator has as its weight."""
+        maker = self._pnnx.maker(operand)
+        if maker is None or not has_equal_weights(self._loaded, maker, operator):
+            reason = f"`{operator.type}` is given a table that is not certainly its own"
+            raise Refused(Refusal(reason, "keep model.pnnx.bin beside the ncnn model"))
+
+    def check_finite(self, operator: Operator) -> None:
+        """Raise Refused unless a product with 0.0 is 0.0 for all of an operator's weight."""
+        if not has_finite_weight(self._loaded, operator):
+            reason = f"the weight of {operator.name} is not certainly free of infinities and nan"
+            raise Refused(Refusal(reason, "keep model.pnnx.bin beside the ncnn model"))
 
     def _confirm(self, blob: str, sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:
         """A blob's sizes where the ncnn graph shows that it has as many axes, else None."""

@@ -21,7 +21,7 @@ from pnnxfix.pipeline.call import LeakCall, TracedConstants
 from pnnxfix.pipeline.contradictions import Contradiction, find_contradictions, mark_mended
 from pnnxfix.pipeline.discovery import NCNN_PARAM, TORCHSCRIPT
 from pnnxfix.pipeline.findings import Place, find_places, make_finding
-from pnnxfix.pipeline.graph_edits import lower_row, lower_rows, replace_row
+from pnnxfix.pipeline.graph_edits import NewNumbers, lower_row, lower_rows, replace_row
 from pnnxfix.pipeline.leaks import Leak, find_leaks
 from pnnxfix.pipeline.loaded import LoadedConversion, has_wide_tensors
 from pnnxfix.pipeline.operator_calls import OperatorCalls
@@ -47,8 +47,8 @@ class Plan:
     """The findings of a conversion and the edits that repair those that can be.
 
     `calls` are statements with their new expression, `values` lines with a new right side,
-    `removed` lines of Python that go, `constants` the numbers of the MemoryData layers at the head
-    of the ncnn graph. `is_lowered`: layers of several operators were written into the ncnn graph.
+    `removed` lines of Python that go, `numbers` what the `.ncnn.bin` needs for new layers.
+    `is_lowered`: layers of several operators were written into the ncnn graph.
     `problems` stop every repair of the conversion.
     """
 
@@ -57,7 +57,7 @@ class Plan:
     calls: list[tuple[LeakedCall, str]] = field(default_factory=list)
     values: list[tuple[int, str]] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
-    constants: list[tuple[float, ...]] = field(default_factory=list)
+    numbers: NewNumbers = field(default_factory=NewNumbers)
     pnnx_replacements: list[tuple[Operator, Operator]] = field(default_factory=list)
     is_lowered: bool = False
 
@@ -279,7 +279,7 @@ class LeakPlanner:
         region = self._region_planner().lower(leak, rule, call)
         if isinstance(region, Refusal):
             return region
-        self.plan.constants.extend(lower_rows(graph, region))
+        self.plan.numbers.extend(lower_rows(graph, region))
         self.plan.is_lowered = True
         return _describe(region.layers)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pnnxfix.pipeline.call import LeakCall
-from pnnxfix.pipeline.graph_edits import RegionLowering
+from pnnxfix.pipeline.graph_edits import RegionLowering, place_of_table
 from pnnxfix.pipeline.leaks import Leak
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.lowering import RegionLowerer
+from pnnxfix.pipeline.own_bytes import find_position
 from pnnxfix.pipeline.regions import Regions
 from pnnxfix.rules.base import OperatorRule, Refusal
 from pnnxfix.rules.lowering.family import Family
@@ -49,6 +50,11 @@ class RegionPlanner:
             "reduce the rank of that tensor in the PyTorch model",
         )
 
+    def _position(self, row: int) -> int | None:
+        assert self._loaded.ncnn is not None
+        assert self._loaded.pnnx is not None
+        return find_position(self._loaded.ncnn.graph, self._loaded.pnnx.graph, row)
+
     def lower(self, leak: Leak, rule: OperatorRule, call: LeakCall) -> RegionLowering | Refusal:
         """The layers of a leak and of all that goes with it; `lowered` then holds their rows."""
         assert self._loaded.pnnx is not None
@@ -59,11 +65,19 @@ class RegionPlanner:
         if isinstance(parts, Refusal):
             return parts
         region = RegionLowerer(self._loaded, self._regions, call.scalar).lower(parts)
-        if isinstance(region, RegionLowering) and region.constants and self._loaded.bin_path is None:
+        if isinstance(region, Refusal):
+            return region
+        if (region.constants or region.weights) and self._loaded.bin_path is None:
             return Refusal(
                 "its constants need a place in .ncnn.bin, which is not beside the graph",
                 "put the model's .ncnn.bin beside its .ncnn.param",
             )
-        if isinstance(region, RegionLowering):
-            self.lowered.update(region.handles)
+        assert self._loaded.ncnn is not None
+        rows = [place_of_table(self._loaded.ncnn.graph, region, at) for at in region.weights]
+        if any(self._position(row) is None for row in rows):
+            return Refusal(
+                "its table needs a place in the middle of .ncnn.bin, and where that is is not certain",
+                "compute what reads integers before the rest of the network",
+            )
+        self.lowered.update(region.handles)
         return region

@@ -27,12 +27,13 @@ from pnnxfix.pipeline.counterparts import (
 )
 from pnnxfix.pipeline.expansions import Expansions
 from pnnxfix.pipeline.loaded import LoadedConversion
-from pnnxfix.rules.base import OperatorRule, Refusal
+from pnnxfix.rules.base import INTEGER_TYPES, OperatorRule, Refusal
 from pnnxfix.rules.lowering.family import Family
 
 _LARGEST_REGION = 64
 _HELP = "report this with the files; or reduce the rank in the PyTorch model"
 _UNPACK = "prim::ListUnpack"
+_SOURCES = frozenset({"pnnx.Input", "pnnx.Attribute"})
 _ENDS = frozenset({"pnnx.Output", "prim::TupleConstruct"})
 
 
@@ -139,6 +140,8 @@ class Regions:
         found = self._shapes.find(operand)
         if found is None or not found[0]:
             return True
+        if self._computes_integers(operand):
+            return False
         return self._loaded.batch.is_plain(operand, found[0]) and not self._overflows_attention(operand)
 
     def find_lie(self, covered: set[str]) -> Operator | None:
@@ -172,7 +175,26 @@ class Regions:
         found = self._shapes.find(operand)
         if found is None or not found[0]:
             return True
+        if self._computes_integers(operand):
+            return False
         return self._loaded.batch.has_room(operand, found[0]) and not self._overflows_attention(operand)
+
+    def _computes_integers(self, operand: str) -> bool:
+        """Whether an operand is of integers that an operator makes, which ncnn's layers do not."""
+        found, maker = self._shapes.find(operand), self._pnnx.maker(operand)
+        is_integer = found is not None and found[1] in INTEGER_TYPES
+        return is_integer and maker is not None and maker.type not in _SOURCES
+
+    def is_output(self, operand: str) -> bool:
+        """Whether an operand is an output of the network, by itself or in a tuple."""
+        return any(self._pnnx[at].type in _ENDS for at in self._pnnx.users(operand))
+
+    def _describe(self, operand: str) -> str:
+        """What keeps an operand from being a blob, in words."""
+        found = self._shapes.find(operand)
+        if found is not None and self._computes_integers(operand):
+            return f"integers ({found[1]}), and ncnn's layers compute on floats only"
+        return f"{len(self._shape(operand))} axes, more than ncnn has"
 
     def _makers(self, part: Part) -> list[Part] | Refusal:
         """The operators that make what a part reads, where that is no blob of ncnn."""
@@ -183,7 +205,7 @@ class Regions:
                 continue
             rule = self._rules.get(maker.type)
             if part.inputs is None or not isinstance(rule, Family):
-                reason = f"`{maker.type}` makes a tensor of {len(self._shape(operand))} axes, no blob of ncnn"
+                reason = f"`{maker.type}` makes a tensor of {self._describe(operand)}"
                 return Refusal(reason, _HELP)
             blob = skip_changes_of_layout(self._ncnn, part.inputs[at], not may_be_reshape(maker))
             handle = self._ncnn.producer(blob)
@@ -198,8 +220,10 @@ class Regions:
     def _readers(self, operand: str, blob: str) -> list[Part] | Refusal:
         """The operators that read an operand, each with its row in the ncnn graph."""
         wanted = [self._pnnx[at] for at in dict.fromkeys(self._pnnx.users(operand))]
+        if self._computes_integers(operand):  # the operator itself may say why it cannot be lowered
+            wanted = [operator for operator in wanted if operator.type not in _ENDS]
         if any(operator.type in _ENDS for operator in wanted):
-            reason = f"an output of the network has {len(self._shape(operand))} axes, more than ncnn has"
+            reason = f"an output of the network has {self._describe(operand)}"
             return Refusal(reason, "reshape it to fewer axes in the PyTorch model")
         rows = self._rows_reading(blob, not any(map(may_be_reshape, wanted)))
         self._merge_expansions(rows, wanted)
@@ -215,9 +239,7 @@ class Regions:
                 row = self._pick(rows, operator)
             rule = self._rules.get(operator.type)
             if row is None or not isinstance(rule, Family):
-                return Refusal(
-                    f"`{operator.type}` works on {len(self._shape(operand))} axes, more than ncnn has", _HELP
-                )
+                return Refusal(f"`{operator.type}` works on {self._describe(operand)}", _HELP)
             rows.remove(row)
             part = self._make_part(operator, row, rule)
             if isinstance(part, Refusal):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from pnnxfix.codecs.param import Row
@@ -12,7 +13,9 @@ from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.splits import EXPRESSION
 from pnnxfix.pipeline.analyse import Analysis
 from pnnxfix.pipeline.discovery import NCNN_PARAM, NCNN_PY, PNNX_PARAM, PNNX_PY
+from pnnxfix.pipeline.graph_edits import NewNumbers
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
+from pnnxfix.pipeline.own_bytes import find_position
 from pnnxfix.report import Change
 
 
@@ -35,8 +38,8 @@ def render(loaded: LoadedConversion, analysis: Analysis) -> tuple[list[Change], 
                 changes.append(Change(loaded.files[role], loaded.original[role], after))
                 if key == "ncnn" and NCNN_PY in loaded.files:
                     _follow_script(loaded, changes, notes)
-    if analysis.plan is not None and analysis.plan.constants:
-        changes.append(_insert_weights(loaded, analysis.plan.constants))
+    if analysis.plan is not None and (analysis.plan.numbers.head or analysis.plan.numbers.placed):
+        changes.append(_insert_weights(loaded, analysis.plan.numbers))
     if loaded.python is not None:
         after = _render_python(loaded.python, analysis)
         if after is not None:
@@ -113,20 +116,33 @@ def _check_graph(param: ParamGraph, one_reader: bool) -> None:
                 raise CheckFailed(f"{path}: {name} would lose the row that makes it")
 
 
-def _insert_weights(loaded: LoadedConversion, constants: list[tuple[float, ...]]) -> Change:
-    """The bytes of the MemoryData layers at the head of the graph: raw float32, no tag.
+def _insert_weights(loaded: LoadedConversion, numbers: NewNumbers) -> Change:
+    """The bytes that new layers read, in the order of the layers.
 
-    They come first in the .bin because the layers come first in the graph, so nothing of what is
-    there need be understood. Source: ncnn memorydata.cpp, load type 1.
+    The MemoryData layers at the head of the graph come first in the .bin, as raw float32 without a
+    tag, so that nothing of what is there need be understood. Source: ncnn memorydata.cpp, load type 1.
     """
     path = loaded.bin_path
+    assert loaded.ncnn is not None
+    assert loaded.pnnx is not None
     if path is None:
         raise CheckFailed(
             f"{loaded.conversion.stem}: constants need a place in the .ncnn.bin, which is not there"
         )
     loaded.stamp_bin()
-    data = b"".join(struct.pack(f"<{len(numbers)}f", *numbers) for numbers in constants)
-    return Change(path, b"", b"", data)
+    inserted = [(0, b"".join(map(_pack, numbers.head)))]
+    graph = loaded.ncnn.graph
+    order = {name: at for ops in graph.edits.values() for at, op in enumerate(ops) for name in op.outputs}
+    for one in sorted(numbers.placed, key=lambda one: (one.row, order[one.blob])):
+        position = find_position(graph, loaded.pnnx.graph, one.row)
+        if position is None:
+            raise CheckFailed(f"{loaded.conversion.stem}: where {one.blob} reads its table is not certain")
+        inserted.append((position, _pack(one.numbers)))
+    return Change(path, b"", b"", tuple(one for one in inserted if one[1]))
+
+
+def _pack(numbers: Sequence[float]) -> bytes:
+    return struct.pack(f"<{len(numbers)}f", *numbers)
 
 
 def _follow_script(loaded: LoadedConversion, changes: list[Change], notes: list[str]) -> None:

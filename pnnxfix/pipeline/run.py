@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pnnxfix.pipeline.load_check import LoadCheck
     from pnnxfix.rules.base import Refusal
 
+_PIECE = 1 << 20
 LARGEST_LOAD_CHECK = 10_000
 """Rows up to which ncnn is asked by default: its look-up of blobs makes loading quadratic."""
 
@@ -194,13 +195,18 @@ class _Session:
 
 
 def _insert(change: Change) -> Callable[[BinaryIO], None]:
-    """Writes a file with bytes inserted before its own, without holding it in memory."""
+    """Writes a file with bytes inserted among its own, without holding it in memory."""
 
     def write(target: BinaryIO) -> None:
         import shutil
 
-        target.write(change.inserted)
         with open(change.path, "rb") as source:
+            for position, data in change.inserted:
+                while source.tell() < position and (
+                    piece := source.read(min(position - source.tell(), _PIECE))
+                ):
+                    target.write(piece)
+                target.write(data)
             shutil.copyfileobj(source, target)
 
     return write

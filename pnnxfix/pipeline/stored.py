@@ -7,8 +7,9 @@ is a `prim::ListConstruct`, or since 20260409 an Expression such as `[@0,@1]`.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from pnnxfix.codecs.pnnx_bin import read_tensor
+from pnnxfix.codecs.pnnx_bin import has_equal_entries, has_finite_entry, read_tensor
 from pnnxfix.errors import ParseError
 from pnnxfix.graph.graph import Operator
 from pnnxfix.graph.splits import EXPRESSION
@@ -25,11 +26,10 @@ _DATA = re.compile(r"@data=\(([0-9,]*)\)(\w+)\Z")
 def read_stored(loaded: LoadedConversion, operator: Operator) -> StoredTensor | Refusal:
     """The tensor of a `pnnx.Attribute` row."""
     found = next((match for word in operator.rest if (match := _DATA.match(word))), None)
-    path = loaded.files.get(PNNX_PARAM)
-    if found is None or path is None or not path.name.endswith(".param"):
+    place = _bin_path(loaded)
+    if found is None or place is None:
         return Refusal(f"the numbers of {operator.name} are not in the files", "convert the model again")
     shape = tuple(int(size) for size in found[1].split(",") if size)
-    place = path.with_name(path.name.removesuffix(".param") + ".bin")
     try:
         numbers = read_tensor(place, f"{operator.name}.data", shape, found[2])
     except ParseError as error:
@@ -38,6 +38,39 @@ def read_stored(loaded: LoadedConversion, operator: Operator) -> StoredTensor | 
             "keep model.pnnx.bin beside the ncnn model",
         )
     return StoredTensor(shape, numbers, found[2])
+
+
+def has_equal_weights(loaded: LoadedConversion, attribute: Operator, operator: Operator) -> bool:
+    """Whether a stored tensor is, byte for byte, the `weight` of an operator. Cost: reading both."""
+    data, weight = (
+        next((word[len(key) :] for word in row.rest if word.startswith(key)), None)
+        for row, key in ((attribute, "@data="), (operator, "@weight="))
+    )
+    place = _bin_path(loaded)
+    if data is None or data != weight or place is None:
+        return False
+    try:
+        return has_equal_entries(place, f"{attribute.name}.data", f"{operator.name}.weight")
+    except ParseError:
+        return False
+
+
+def has_finite_weight(loaded: LoadedConversion, operator: Operator) -> bool:
+    """Whether an operator's `weight` certainly holds float32 numbers without infinity or nan."""
+    place = _bin_path(loaded)
+    if place is None or not any(re.match(r"@weight=\([0-9,]*\)f32\Z", word) for word in operator.rest):
+        return False
+    try:
+        return has_finite_entry(place, f"{operator.name}.weight")
+    except ParseError:
+        return False
+
+
+def _bin_path(loaded: LoadedConversion) -> Path | None:
+    path = loaded.files.get(PNNX_PARAM)
+    if path is None or not path.name.endswith(".param"):
+        return None
+    return path.with_name(path.name.removesuffix(".param") + ".bin")
 
 
 def list_items(maker: Operator) -> tuple[str, ...] | None:

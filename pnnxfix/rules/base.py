@@ -14,6 +14,7 @@ from pnnxfix.graph.graph import Operator
 from pnnxfix.rules.cases import Case
 
 FLOAT_TYPES = frozenset({"f32", "f16", "bf16", "f64"})
+INTEGER_TYPES = frozenset({"i64", "i32", "i16", "i8", "u8"})
 SECTIONS = ("What it finds", "Why it breaks", "Repair", "Limits", "Example", "Source")
 
 

@@ -27,6 +27,7 @@ class Case:
         `net("f(x)", f=nn.ReLU())` is a nested module with the one input `x`.
     releases: the pnnx releases that convert it in a way worth keeping.
     stem: name of the TorchScript file without `.pt`.
+    rows: of the smallest embedding that the integers of the inputs are indexes of.
     inputs: name to `dtype[shape]` in torch's axis order, as in `f32[1,3,8,8]`.
     """
 
@@ -37,6 +38,7 @@ class Case:
     setup: Mapping[str, str]
     releases: tuple[str, ...]
     stem: str
+    rows: int
     inputs: Mapping[str, str]
 
     def __init__(
@@ -49,6 +51,7 @@ class Case:
         setup: Mapping[str, str] | None = None,
         releases: tuple[str, ...] | None = None,
         stem: str = "model",
+        rows: int = 0,
         **inputs: str,
     ) -> None:
         values = {
@@ -59,6 +62,7 @@ class Case:
             "setup": dict(setup or {}),
             "releases": RELEASES if releases is None else releases,
             "stem": stem,
+            "rows": rows,
             "inputs": inputs,
         }
         for name, value in values.items():
@@ -87,6 +91,7 @@ class Refused(Case):
         setup: Mapping[str, str] | None = None,
         releases: tuple[str, ...] | None = None,
         stem: str = "model",
+        rows: int = 0,
         **inputs: str,
     ) -> None:
         Case.__init__(
@@ -98,6 +103,7 @@ class Refused(Case):
             setup=setup,
             releases=releases,
             stem=stem,
+            rows=rows,
             **inputs,
         )
         object.__setattr__(self, "because", because)

@@ -68,7 +68,7 @@ def test_refuses_what_is_no_such_file(tmp_path: Path) -> None:
     text.write_bytes(b"no zip")
     whole = write(tmp_path / "whole.bin", {"b.data": bytes(24)})
     for path, reason in (
-        (packed, "bytes"),
+        (packed, "compressed"),
         (text, "not a zip"),
         (whole, "no entry a.data"),
         (tmp_path / "absent.bin", "cannot be read"),

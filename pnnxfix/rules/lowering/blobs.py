@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, cast
 
 from pnnxfix.graph.graph import Operator
 from pnnxfix.rules.base import Layer
-from pnnxfix.rules.lowering.value import NotExpressible, Value
+from pnnxfix.rules.lowering.value import RAW_FLOATS, NotExpressible, Value
 from pnnxfix.rules.lowering.views import MAX_RANK, Shape, around, find_axis, squeeze_to_rank
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ class BlobBuilder:
     `constants` are the numbers of MemoryData layers, by the layer's index; `result_shapes` the
     shapes of the results of the operator in hand, as the files say them (None: 0-dim, or not said),
     `result_types` their dtypes (None: not said), `argument_makers` the types of the operators that
-    make its tensors, `own` the layer that pnnx made of it.
+    make its tensors, `own` the layer that pnnx made of it. `integers_fit`: results that are integers
+    are small enough for floats to hold them exactly. `weights` are numbers that a layer reads from the
+    .bin in its own place, `takes_own_bytes` says that a layer reads those of the operator in hand.
     """
 
     def __init__(self) -> None:
@@ -33,6 +36,9 @@ class BlobBuilder:
         self.result_types: list[str | None] = []
         self.argument_makers: set[str] = set()
         self.own: Operator | None = None
+        self.integers_fit = False
+        self.weights: dict[int, tuple[float, ...]] = {}
+        self.takes_own_bytes = False
         self._reshaped: dict[str, tuple[str, Shape | None]] = {}
 
     # views: torch's side of a tensor, no layer
@@ -158,6 +164,33 @@ class BlobBuilder:
         blob = squeeze_to_rank(shape) or (prod(shape),)
         result = self._add("MemoryData", (), _sizes(blob or (1,)), shape, blob or (1,))
         self.constants[len(self.layers) - 1] = tuple(numbers)
+        return result
+
+    def integer_bits(self, numbers: Sequence[int]) -> Value:
+        """A stored list of integers as ncnn's Embed reads them: int32 bits in the place of floats."""
+        bits = struct.unpack(f"<{len(numbers)}f", struct.pack(f"<{len(numbers)}i", *numbers))
+        return self.constant(bits, (len(numbers),))
+
+    def look_up(self, indexes: Value, table: Sequence[float]) -> Value:
+        """The number of a table at each index; the indexes are int32 bits, as an input of the network is.
+
+        The only layer of ncnn that reads integers is Embed, which takes those of one axis.
+        """
+        found = self._embed(indexes, 1, len(table), (RAW_FLOATS, *table))
+        return self.view(found, indexes.shape)
+
+    def own_table(self, indexes: Value, width: int, count: int) -> Value:
+        """A row of the operator's own weight for each index, where no layer reads the weight yet."""
+        self.takes_own_bytes = True
+        return self._embed(indexes, width, count, (RAW_FLOATS,))
+
+    def _embed(self, indexes: Value, width: int, count: int, weights: tuple[float, ...]) -> Value:
+        if indexes.blob is None or prod(indexes.blob[:-1]) != 1:
+            indexes = self.as_blob(indexes, (indexes.size,))
+        words = (f"0={width}", f"1={count}", "2=0", f"3={count * width}")
+        shape = (*indexes.shape, width)
+        result = self._add("Embed", (indexes.name,), words, shape, (indexes.size, width))
+        self.weights[len(self.layers) - 1] = weights
         return result
 
     def _owner(self) -> Builder:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pnnxfix.rules.lowering.builder import Builder
 
 
+RAW_FLOATS = 0.0
+"""The tag, four bytes of zero, before weights that are float32. Source: ncnn modelbin.cpp, load type 0."""
+
+
 class NotExpressible(Exception):
     """ncnn's layers cannot compute this; `reason` says what is missing and `help` what to do."""
 
@@ -19,6 +23,13 @@ class NotExpressible(Exception):
         super().__init__(reason)
         self.reason = reason
         self.help = help_text
+
+
+@dataclass(frozen=True, slots=True)
+class IndexBits:
+    """The integers of an input of the network, as ncnn gets them: int32 bits, which only Embed can read."""
+
+    blob: Value
 
 
 @dataclass(frozen=True, slots=True, eq=False)

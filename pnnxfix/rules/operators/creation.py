@@ -17,7 +17,7 @@ def _shape(b: Builder) -> tuple[int, ...]:
     shape, dtype = b.result_shapes[0], b.result_types[0]
     if shape is None:
         raise NotExpressible("the shape of the result is not in the files")
-    if dtype not in FLOAT_TYPES:
+    if dtype not in FLOAT_TYPES and not b.integers_fit:
         raise NotExpressible(
             f"the result holds integers ({dtype}), and ncnn's layers compute on floats only",
             "give it dtype=torch.float32 in the PyTorch model",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from pnnxfix.rules.base import INTEGER_TYPES
 from pnnxfix.rules.cases import Case, Refused
 from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
+from pnnxfix.rules.lowering.embedding import one_hot
 from pnnxfix.rules.lowering.family import Family
 from pnnxfix.rules.lowering.gather import ZERO, coordinates, map_elements, rearrange, strides, take
 from pnnxfix.rules.lowering.stored import StoredTensor
@@ -55,8 +57,17 @@ def gather_places(x: Value, dim: int, index: object) -> tuple[list[int], tuple[i
 
 
 def _gather(b: Builder, x: Value, dim: int, index: object, *_: object) -> Value:
+    if isinstance(index, Value):
+        return _gather_computed(b, x, x.axis(dim), index)
     places, shape = gather_places(x, dim, index)
     return rearrange(b, x, places, shape)
+
+
+def _gather_computed(b: Builder, x: Value, axis: int, index: Value) -> Value:
+    """torch.gather from one axis of a table of integers, at places that the network computes."""
+    if x.size != x.shape[axis] or index.size != index.shape[axis] or x.dtype not in INTEGER_TYPES:
+        raise NotExpressible("an index is computed while the network runs", _HELP)
+    return b.view(b.matmul(one_hot(b, index, x.size), b.view(x, (x.size, 1))), index.shape)
 
 
 def _take(b: Builder, x: Value, index: object) -> Value:
@@ -199,8 +210,8 @@ class Indexing(Family):
     operators = {  # noqa: RUF012 a table, never changed
         "aten::index_select(Tensor self, int dim, Stored index) -> Tensor": _index_select,
         "torch.index_select(Tensor input, int dim, Stored index) -> Tensor": _index_select,
-        "aten::gather(Tensor self, int dim, Stored index, bool sparse_grad=False) -> Tensor": _gather,
-        "torch.gather(Tensor input, int dim, Stored index) -> Tensor": _gather,
+        "aten::gather(Tensor self, int dim, Tensor|Stored index, bool sparse_grad=False) -> Tensor": _gather,
+        "torch.gather(Tensor input, int dim, Tensor|Stored index) -> Tensor": _gather,
         "aten::take(Tensor self, Stored index) -> Tensor": _take,
         "aten::take_along_dim(Tensor self, Stored indices, int dim=None) -> Tensor": _take_along_dim,
         "aten::index(Tensor self, Indexes indices) -> Tensor": _index,

@@ -105,7 +105,7 @@ class LayoutViews(Family):
             "aten::expand(Tensor self, int[] size=?, bool implicit=False) -> Tensor",
             "aten::expand_as(Tensor self, Ignored other) -> Tensor",
             "aten::expand_copy(Tensor self, int[] size=?, bool implicit=False) -> Tensor",
-            "Tensor.expand(Tensor input, int[] shape=?) -> Tensor",
+            "Tensor.expand(Tensor input, int[] sizes=?) -> Tensor",
             "Tensor.expand_as(Tensor input, Ignored other) -> Tensor",
             "torch.broadcast_to(Tensor input, int[] size=?) -> Tensor",
         ),

@@ -46,7 +46,7 @@ def _masked_fill(b: Builder, x: Value, mask: Value, value: Operand) -> Value:
 
 def _refuse_integers(b: Builder) -> None:
     kind = b.result_types[0] if b.result_types else None
-    if kind is not None and kind not in FLOAT_TYPES and kind != "bool":
+    if kind is not None and kind not in FLOAT_TYPES and kind != "bool" and not b.integers_fit:
         raise NotExpressible(
             f"the result holds integers ({kind}), and ncnn's layers compute on floats only",
             "choose between floats in the PyTorch model, such as 1.0 and 0.0",
