@@ -19,8 +19,11 @@ from pnnxfix.pipeline.constants import read_constant
 from pnnxfix.pipeline.discovery import NCNN_PARAM
 from pnnxfix.pipeline.empties import has_empty, leave_out_empty
 from pnnxfix.pipeline.loaded import LoadedConversion
+from pnnxfix.pipeline.mixed_layouts import REASON as MIXED
+from pnnxfix.pipeline.mixed_layouts import find_mixed_layouts
 from pnnxfix.pipeline.powers import REASON as POWER
 from pnnxfix.pipeline.powers import rewrite_power
+from pnnxfix.pipeline.suspects import has_members
 from pnnxfix.rules.base import Layer, Lowering
 
 MENDED = "_fix"
@@ -101,8 +104,12 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
                 continue
             reason = "BinaryOp 17 and 18 round to the nearest multiple, torch.remainder down"
             found.append(Contradiction(handle, -1, reason, _REMAINDERS[layer.parameter("0") or ""](layer)))
+    if has_members(loaded.original[NCNN_PARAM]):
+        found += [
+            Contradiction(at.handle, at.operator, MIXED, at.lowering) for at in find_mixed_layouts(loaded)
+        ]
     if not layers:
-        return found
+        return sorted(found, key=lambda one: one.handle)
     names = {graph.type_and_name(handle)[1] for handle in graph}
     pnnx = loaded.pnnx.graph
     for handle in pnnx.of_types(_TYPES):

@@ -11,12 +11,18 @@ NAMES = (
     b" pow_",
 )  # fmt: skip
 """What pnnx calls the layers that can contradict their operator."""
+_MEMBERS = re.compile(rb" 13=(?!233\b)\d")
 _EMPTY = re.compile(rb"MemoryData +\S+ +0 1 \S+ +0=0\s")
+
+
+def has_members(param: bytes) -> bool:
+    """Whether a Reshape cuts a blob into the members of a batch."""
+    return _MEMBERS.search(param) is not None
 
 
 def may_contradict(param: bytes) -> bool:
     """Whether a layer is of a kind that can contradict its operator."""
-    return any(name in param for name in NAMES) or _EMPTY.search(param) is not None
+    return any(name in param for name in NAMES) or _EMPTY.search(param) is not None or has_members(param)
 
 
 def may_be_unfed(param: bytes) -> bool:

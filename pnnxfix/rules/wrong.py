@@ -13,8 +13,9 @@ class WrongLayer(Rule):
     than ncnn's layer has, a Softmax or CumulativeSum along the batch axis, a Slice into equal parts
     where the parts differ, an InstanceNorm or RMSNorm over axes that the layer cannot take together,
     an Interp of a volume or of mode nearest-exact, an SDPA with a mask of true and false, BinaryOp 17 and
-    18, which are not `torch.remainder`, BinaryOp 6, which is no power where its base is 0 or below, and
-    a Concat that reads a stored tensor without elements, as an empty cache of keys and values.
+    18, which are not `torch.remainder`, BinaryOp 6, which is no power where its base is 0 or below, a
+    Concat that reads a stored tensor without elements, as an empty cache of keys and values, and a
+    BinaryOp whose inputs hold different axes of theirs as the members of a batch.
 
     Why it breaks: ncnn loads the graph and gives wrong numbers, and nothing warns but a line of
     pnnx's log.
