@@ -131,7 +131,7 @@ class LayoutParts(Family):
         "aten::unbind(Tensor self, int dim=0) -> Tensor[]": _unbind,
         "aten::unbind_copy(Tensor self, int dim=0) -> Tensor[]": _unbind,
         "torch.chunk(Tensor input, int chunks, int dim) -> Tensor[]": _chunk,
-        "torch.split(Tensor input, Stored split_size_or_sections, int dim) -> Tensor[]": _split,
+        "torch.split(Tensor tensor, Stored split_size_or_sections, int dim) -> Tensor[]": _split,
         "torch.tensor_split(Tensor input, Stored sections=None, Stored indices=None, int dim=0)"
         " -> Tensor[]": lambda b, x, sections, indices, dim: _tensor_split(
             b, x, indices if sections is None else sections, dim
