@@ -51,6 +51,7 @@ index: $(VENV)/.installed-dev ## write the table that says which module holds wh
 
 models: $(VENV)/.installed-dev ## convert and repair real architectures, write docs/models.md
 	$(install) --editable '.[models]' '$(TORCH)'
+	$(bin)/python -m pytest -q tests/verify/test_gpt2.py
 	$(bin)/python -m scripts.models
 
 fuzz: $(VENV)/.installed-dev ## feed mutated real files to check and fix

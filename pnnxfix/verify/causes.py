@@ -5,7 +5,7 @@ from __future__ import annotations
 from pnnxfix.codecs.console import read_console
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.graph import Operator
-from pnnxfix.verify.distance import is_rearranged
+from pnnxfix.verify.distance import Value, is_rearranged
 from pnnxfix.verify.kinds import is_fused_into, may_stand_for
 from pnnxfix.verify.outcome import FormReport, Measure
 from pnnxfix.verify.places import find_operator
@@ -98,6 +98,10 @@ def find_causes(
         causes.extend(_recall(layer, report.runtime))
     if layer is not None and layer.type == "BinaryOp":
         causes.extend(_check_broadcast(search, culprit))
+    if left is not None and layer is not None and layer.type == "Concat":
+        causes.extend(_check_empty(search, left))
+    if left is not None and layer is None and right.kind == "gelu" and left.kind == "mul":
+        causes.append("pnnx has put F.gelu for a formula that only approximates it")
     causes.extend(f"ncnn printed: {message}" for message in report.messages[-3:] if report.form == "ncnn")
     return tuple(dict.fromkeys(causes))
 
@@ -203,4 +207,10 @@ def _check_broadcast(search: Search, culprit: Culprit) -> list[str]:
     if len(shapes) == 2 and len(shapes[0]) != len(shapes[1]):
         joined = f"{list(shapes[0])} and {list(shapes[1])}"
         return [f"it joins {joined}: ncnn aligns unequal ranks at the outermost axis"]
+    return []
+
+
+def _check_empty(search: Search, left: Value) -> list[str]:
+    if any(not search.left.values[at].signature.count for at in left.inputs):
+        return ["it joins a tensor without elements: ncnn's MemoryData makes that one number, of any value"]
     return []

@@ -32,10 +32,18 @@ class Pairing:
         self.pairs: dict[int, int] = {}
         self._taken: set[int] = set()
         self._readers = left.readers
+        self._right_readers = right.readers
         self._pair_certain()
-        for at in range(len(right.values)):
-            if at not in self.pairs:
+        constants = []
+        for at, value in enumerate(right.values):
+            if at in self.pairs:
+                continue
+            if value.inputs or value.kind == "Input":
                 self._pair_by_inputs(at)
+            else:
+                constants.append(at)
+        for at in constants:
+            self._pair_by_readers(at)
 
     def is_paired(self, left: int) -> bool:
         return left in self._taken
@@ -92,6 +100,18 @@ class Pairing:
             best = key if best is None or key < best else best
         if best is not None:
             self._pair(best[-1], right)
+
+    def _pair_by_readers(self, right: int) -> None:
+        """Pair a constant with one that a partner of its reader reads: nothing else tells which it is."""
+        count = self._right.values[right].signature.count
+        for reader in self._right_readers[right]:
+            if reader not in self.pairs:
+                continue
+            reach = self._reach_of_candidate(self.pairs[reader])
+            for left in sorted(reach, key=reach.__getitem__):
+                value = self._left.values[left]
+                if not value.inputs and value.signature.count == count and left not in self._taken:
+                    return self._pair(left, right)
 
     def _partners(self, source: int) -> set[int]:
         """The left values that a right value stands for: its partner, or those of what it was made from."""
