@@ -42,12 +42,13 @@ _ATTENTION = "F.scaled_dot_product_attention"
 _UNBATCHED_RANK = {"pool1d": 2, "pool2d": 3, "pool3d": 4}
 
 
-def solve_batch_axes(graph: Graph, shapes: Annotations) -> dict[str, int]:
+def solve_batch_axes(graph: Graph, shapes: Annotations, has_members: bool = True) -> dict[str, int]:
     """The batch axis of each operand, in torch's numbering; NO_BATCH where there is none.
 
+    `has_members`: pnnx is of 20261020 or later, whose blobs may hold several members of a batch.
     Cost: linear in the graph.
     """
-    return _Solver(graph, shapes).solve()
+    return _Solver(graph, shapes, has_members).solve()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,10 @@ def _has_own_layout(operator: Operator) -> bool:
 
 
 class _Solver:
-    def __init__(self, graph: Graph, shapes: Annotations) -> None:
+    def __init__(self, graph: Graph, shapes: Annotations, has_members: bool) -> None:
         self._graph = graph
         self._shapes = shapes
+        self._movers = _MOVERS if has_members else _MOVERS - _MOVERS_OF_MEMBERS
         self._operators = [graph.original(handle) for handle in graph]
         self._users: dict[str, list[Operator]] = {}
         self._makers: dict[str, Operator] = {}
@@ -145,7 +147,7 @@ class _Solver:
             answer: int | None = axis
             if _has_own_layout(operator):
                 continue
-            if operator.type in _MOVERS:
+            if operator.type in self._movers:
                 answer = self._move(operator, axis) if name == operator.inputs[0] else None
             if answer is not None:
                 yield from (_Answer(result, answer, is_input=False) for result in operator.outputs)
@@ -155,7 +157,7 @@ class _Solver:
         axis, operator = self._axes.get(name, NO_BATCH), self._makers.get(name)
         if operator is None or not 0 <= axis < NO_BATCH or _has_own_layout(operator):
             return
-        if operator.type in _MOVERS:
+        if operator.type in self._movers:
             answer = self._move_back(operator, axis)
             if answer is not None:
                 yield _Answer(operator.inputs[0], answer, is_input=True)
@@ -178,46 +180,58 @@ class _Solver:
     def _move(self, operator: Operator, axis: int) -> int | None:
         """Where an axis of the first input is in the result; None: the trace is lost."""
         have, want = self._shape(operator.inputs[0]), self._shape(operator.outputs[0])
-        order = self._axis_map(operator, len(have))
+        order = axis_map(operator, have, len(have))
         if order is not None:
             return order.index(axis) if axis in order else NO_BATCH
         return _reshaped_axis(have, want, axis)
 
     def _move_back(self, operator: Operator, axis: int) -> int | None:
         have, want = self._shape(operator.inputs[0]), self._shape(operator.outputs[0])
-        order = self._axis_map(operator, len(have) or len(want))
+        order = axis_map(operator, have, len(have) or len(want))
+        if order is not None and operator.type == "torch.flatten" and order[axis : axis + 1] == [-1]:
+            return axis if have == want else None
         if order is not None:
             return (order[axis] if order[axis] >= 0 else NO_BATCH) if axis < len(order) else None
         return _reshaped_axis(want, have, axis)
 
-    def _axis_map(self, operator: Operator, rank: int) -> list[int] | None:
-        """For each axis of the result the input's axis that it is (-1: a new one); None for a reshape."""
-        kind = operator.type
-        axes = list(range(rank))
-        if kind in {"Tensor.permute", "torch.permute"}:
-            return [dim % rank if rank else dim for dim in _integers(operator.parameter("dims"))]
-        if kind == "torch.t":
-            return axes[::-1]
-        if kind == "torch.transpose":
-            first, second = (_integers(operator.parameter(key))[0] for key in ("dim0", "dim1"))
-            first, second = first % max(rank, 1), second % max(rank, 1)
-            axes[first], axes[second] = axes[second], axes[first]
-            return axes
-        if kind == "Tensor.select":
-            dim = _integers(operator.parameter("dim"))[0]
-            axes.pop(dim % max(rank, 1))
-            return axes
-        if kind == "torch.unsqueeze":
-            dim = _integers(operator.parameter("dim"))[0] % (rank + 1)
-            return [*axes[:dim], -1, *axes[dim:]]
-        if kind == "torch.squeeze":
-            shape = self._shape(operator.inputs[0])
-            text = operator.parameter("dim")
-            dims = axes if text in {None, "None"} else [dim % max(rank, 1) for dim in _integers(text)]
-            return [axis for axis in axes if not (axis in dims and shape[axis : axis + 1] == (1,))]
-        if kind == "Tensor.slice":
-            return _sliced_axes(operator, axes)
-        return None
+
+def axis_map(operator: Operator, shape: tuple[int, ...], rank: int) -> list[int] | None:
+    """For each axis of the result the one of the first input that it is, -1 if new; None for a reshape.
+
+    `shape` and `rank` are the input's.
+    """
+    kind = operator.type
+    axes = list(range(rank))
+    if kind in {"Tensor.permute", "torch.permute"}:
+        return [dim % rank if rank else dim for dim in _integers(operator.parameter("dims"))]
+    if kind == "torch.t":
+        return axes[::-1]
+    if kind == "torch.transpose":
+        first, second = (_integers(operator.parameter(key))[0] for key in ("dim0", "dim1"))
+        first, second = first % max(rank, 1), second % max(rank, 1)
+        axes[first], axes[second] = axes[second], axes[first]
+        return axes
+    if kind == "Tensor.select":
+        dim = _integers(operator.parameter("dim"))[0]
+        axes.pop(dim % max(rank, 1))
+        return axes
+    if kind == "torch.unsqueeze":
+        dim = _integers(operator.parameter("dim"))[0] % (rank + 1)
+        return [*axes[:dim], -1, *axes[dim:]]
+    if kind == "torch.squeeze":
+        text = operator.parameter("dim")
+        dims = axes if text in {None, "None"} else [dim % max(rank, 1) for dim in _integers(text)]
+        return [axis for axis in axes if not (axis in dims and shape[axis : axis + 1] == (1,))]
+    if kind == "Tensor.slice":
+        return _sliced_axes(operator, axes)
+    if kind == "torch.flatten":
+        ends = (_integers(operator.parameter(key))[0] for key in ("start_dim", "end_dim"))
+        first, last = (end % max(rank, 1) for end in ends)
+        return [*axes[:first], -1, *axes[last + 1 :]]
+    if kind == "Tensor.unflatten":
+        dim = _integers(operator.parameter("dim"))[0] % max(rank, 1)
+        return [*axes[:dim], *(-1 for _ in _integers(operator.parameter("sizes"))), *axes[dim + 1 :]]
+    return None
 
 
 _MOVERS = frozenset(
@@ -237,6 +251,10 @@ _MOVERS = frozenset(
         "pnnx.SliceIndexes",
     }
 )
+
+
+# pnnx took them for operators that leave all axes where they are, until it could run members of a batch.
+_MOVERS_OF_MEMBERS = frozenset({"torch.flatten", "Tensor.unflatten", "Tensor.reshape_as"})
 
 
 def _sliced_axes(operator: Operator, axes: list[int]) -> list[int]:

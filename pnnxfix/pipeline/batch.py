@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from pnnxfix.graph.batch_axis import NO_BATCH, solve_batch_axes
+from pnnxfix.graph.batch_layout import BatchLayouts, carry_batch_axes
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.rules.base import Refusal
 
@@ -16,28 +17,6 @@ if TYPE_CHECKING:
 
 
 MAX_RANK = 4
-# Source: pnnx, pass_ncnn/convert_batch_layout.
-_HANDED_ON = frozenset(
-    {
-        "Tensor.clone",
-        "Tensor.permute",
-        "Tensor.reshape",
-        "Tensor.reshape_as",
-        "Tensor.select",
-        "Tensor.slice",
-        "Tensor.unflatten",
-        "pnnx.Expression",
-        "torch.cat",
-        "torch.chunk",
-        "torch.clamp",
-        "torch.flatten",
-        "torch.permute",
-        "torch.split",
-        "torch.t",
-        "torch.tensor_split",
-        "torch.transpose",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +53,7 @@ class BatchAxes:
         """What was solved, nothing where it contradicts the script. Cost: one pass over the graph."""
         assert self._loaded.pnnx is not None
         graph = self._loaded.pnnx.graph
-        solved = solve_batch_axes(graph, Annotations(graph))
+        solved = solve_batch_axes(graph, Annotations(graph), self.has_members)
         for operand, said in self.said_by_script().items():
             if solved.get(operand) != said:
                 return {}
@@ -112,46 +91,50 @@ class BatchAxes:
 
     def left_out(self, operand: str) -> int | None:
         """The axis that an operand's blob itself leaves out, which may be another than pnnx has in mind."""
-        axis = self.axis(operand)
-        if not axis or axis == NO_BATCH or not self.has_members:
-            return axis
-        return None if self._passes_layout(operand) else NO_BATCH
+        return self._carried.left_out.get(operand)
+
+    @cached_property
+    def _carried(self) -> BatchLayouts:
+        """What blobs leave out where that is not simply the batch. Cost: one pass over the graph."""
+        assert self._loaded.pnnx is not None
+        graph = self._loaded.pnnx.graph
+        if not self.has_members or not self._solved:
+            return BatchLayouts(self._solved)
+        return carry_batch_axes(graph, self._solved, Annotations(graph))
+
+    @property
+    def wrong(self) -> set[int]:
+        """The operators, by handle, whose layers get other members than those of the batch."""
+        return self._carried.wrong
 
     def layout(self, operand: str, shape: tuple[int, ...]) -> Layout | Refusal:
         """How an operand's blob is laid out. A Refusal where ncnn cannot hold it, or nobody can tell."""
-        axis = self.axis(operand)
+        axis = self.left_out(operand)
         if axis is None:
             return Layout(None)
-        if axis == NO_BATCH or (axis and self.has_members and not self._passes_layout(operand)):
-            # Since 20261020 only a batch that stands first is left out.
+        if axis == NO_BATCH:
             return Layout(shape if 1 <= len(shape) <= MAX_RANK else None)
         rest = shape[:axis] + shape[axis + 1 :]
         if prod(rest) == prod(shape):
-            certain = not axis or not self.has_members
-            return Layout(rest if certain and 1 <= len(rest) <= MAX_RANK else None)
-        if self.has_members and not axis and 1 <= len(rest) <= MAX_RANK:
+            return Layout(rest if 1 <= len(rest) <= MAX_RANK else None)
+        if self.has_members and 1 <= len(rest) <= MAX_RANK:
             return Layout(None, axis)
         return Refusal(
             f"its batch has {shape[axis]} members, and ncnn runs one at a time",
             "convert it with a batch of one",
         )
 
-    def _passes_layout(self, operand: str) -> bool:
-        """Whether what makes an operand hands on the layout that it was given."""
-        assert self._loaded.pnnx is not None
-        maker = self._loaded.pnnx.graph.maker(operand)
-        return maker is None or maker.type in _HANDED_ON or maker.type.startswith(("F.", "nn."))
+    def has_room(self, operand: str, shape: tuple[int, ...], takes_members: bool = False) -> bool:
+        """Whether some blob holds all elements of an operand, or those of one member of its batch.
 
-    def has_room(self, operand: str, shape: tuple[int, ...]) -> bool:
-        """Whether some blob holds all elements of an operand, or those of one member of its batch."""
-        axis = self.axis(operand)
-        if (
-            axis is None
-            or axis == NO_BATCH
-            or (axis and self.has_members and not self._passes_layout(operand))
-        ):
+        `takes_members`: of any axis that pnnx takes for the batch, not only of the first one.
+        """
+        axis = self.left_out(operand)
+        if axis is None or axis == NO_BATCH:
             return len(shape) <= MAX_RANK
         if shape[axis : axis + 1] != (1,) and (axis or not self.has_members):
+            if takes_members and self.has_members and axis == self.axis(operand):
+                return 1 < len(shape) <= MAX_RANK + 1
             return not self.is_single  # else pnnx took another axis for the batch
         return 1 < len(shape) <= MAX_RANK + 1
 

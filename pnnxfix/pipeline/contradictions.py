@@ -15,6 +15,7 @@ from math import inf
 from pnnxfix.graph.batch_axis import NO_BATCH
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
+from pnnxfix.pipeline.batch_faults import JOINED, find_batch_fault, split_mask
 from pnnxfix.pipeline.constants import read_constant
 from pnnxfix.pipeline.discovery import NCNN_PARAM
 from pnnxfix.pipeline.empties import has_empty, leave_out_empty
@@ -53,7 +54,15 @@ JOINS: dict[tuple[str, str], tuple[str, ...]] = {
         "F.instance_norm", "nn.InstanceNorm1d", "nn.InstanceNorm2d", "nn.InstanceNorm3d",
     ),
     **{("Interp", name): (f"F.{name}",) for name in _INTERPOLATIONS},
+    ("Concat", "stack"): ("torch.stack",),
+    ("Concat", "cat"): ("torch.cat",),
+    ("MultiHeadAttention", "attention"): ("nn.MultiheadAttention",),
+    ("BatchNorm", "bn"): ("nn.BatchNorm1d", "nn.BatchNorm2d", "nn.BatchNorm3d", "F.batch_norm"),
 }  # fmt: skip
+# Their input stands as the batch axis wants it, whatever comes before.
+_ALWAYS_RIGHT = frozenset({"nn.BatchNorm2d", "nn.BatchNorm3d"})
+_RIGHT = -1
+_ONE_MASK = "its mask is one for each member of the batch, and it takes the first of them for all"
 _LAYER_OF = {name: kind for kind, name in JOINS}
 _LAYERS = {kind for kind, _ in JOINS} | {"BinaryOp", "Concat"}
 _TYPES = {kind: key for key, kinds in JOINS.items() for kind in kinds}
@@ -80,20 +89,20 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
     operators: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     graph = loaded.ncnn.graph
     found = []
+    empty: set[int] = set()
     # A mended layer has any type.
     may_be_mended = MENDED.encode() in loaded.original[NCNN_PARAM]
     for handle in graph if may_be_mended else graph.of_types(_LAYERS):
         kind, called = graph.type_and_name(handle)
         name, _, number = called.removesuffix(MENDED).rpartition("_")
+        if kind == "Concat" and has_empty(graph, layer := graph.original(handle)):
+            reason = "one of its inputs has no elements, and ncnn makes a number of it"
+            found.append(Contradiction(handle, -1, reason, leave_out_empty(graph, layer)))
+            empty.add(handle)
         if called.endswith(MENDED):
             layers[_LAYER_OF.get(name, ""), name].append(handle)
         elif number.isdigit() and (kind, name) in JOINS:
             layers[kind, name].append(handle)
-        elif kind == "Concat":
-            layer = graph.original(handle)
-            if has_empty(graph, layer):
-                reason = "one of its inputs has no elements, and ncnn makes a number of it"
-                found.append(Contradiction(handle, -1, reason, leave_out_empty(graph, layer)))
         elif kind == "BinaryOp" and name == "pow":
             lowering = rewrite_power(graph, graph.original(handle))
             if lowering is not None:
@@ -115,18 +124,16 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
     for handle in pnnx.of_types(_TYPES):
         kind, called = pnnx.type_and_name(handle)
         if called not in names:
-            operators[_TYPES[kind]].append(handle)
+            operators[_TYPES[kind]].append(_RIGHT if kind in _ALWAYS_RIGHT else handle)
     check = _Check(loaded)
     for key, handles in layers.items():
         if len(handles) != len(operators[key]):
             found.extend(_find_unsized(graph, handles))
             continue
         for handle, operator in zip(handles, operators[key], strict=True):
-            if graph.original(handle).name.endswith(MENDED):
-                continue
-            reason = check.run(pnnx.original(operator), graph.original(handle))
-            if reason:
-                found.append(Contradiction(handle, operator, reason))
+            is_mended = graph.original(handle).name.endswith(MENDED)
+            if operator != _RIGHT and not is_mended and handle not in empty:
+                found.extend(check.compare(operator, handle))
     return sorted(found, key=lambda one: one.handle)
 
 
@@ -157,10 +164,24 @@ class _Check:
 
     def __init__(self, loaded: LoadedConversion) -> None:
         assert loaded.pnnx is not None
+        assert loaded.ncnn is not None
+        self._pnnx, self._ncnn = loaded.pnnx.graph, loaded.ncnn.graph
         self._batch = loaded.batch
-        self._shapes = Annotations(loaded.pnnx.graph)
+        self._shapes = Annotations(self._pnnx)
 
-    def run(self, operator: Operator, layer: Operator) -> str:
+    def compare(self, number: int, handle: int) -> list[Contradiction]:
+        """What is wrong with a layer, given the rows of its operator and of itself."""
+        operator, layer = self._pnnx.original(number), self._ncnn.original(handle)
+        if operator.type == "nn.MultiheadAttention":
+            lowering = split_mask(operator, layer, self._ncnn, self._batch, self._shapes)
+            return [] if lowering is None else [Contradiction(handle, number, _ONE_MASK, lowering)]
+        if operator.type in JOINED:
+            reason = find_batch_fault(number, operator, layer, self._batch, self._shapes)
+        else:
+            reason = self._run(operator, layer)
+        return [Contradiction(handle, number, reason)] if reason else []
+
+    def _run(self, operator: Operator, layer: Operator) -> str:
         found = self._shapes.find(operator.inputs[0]) if operator.inputs else None
         if found is None or not found[0] or min(found[0]) < 1:
             return ""

@@ -42,6 +42,7 @@ LAYERS_OF = {
     "nn.Embedding": {"Embed"},
     "nn.Linear": {"Gemm", "InnerProduct"},
     "nn.LayerNorm": {"LayerNorm"},
+    "nn.BatchNorm1d": {"BatchNorm"},
     "nn.GELU": {"GELU"},
     "nn.ReLU": {"ReLU"},
     "nn.SiLU": {"Swish"},

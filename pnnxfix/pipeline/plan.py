@@ -97,7 +97,7 @@ class LeakPlanner:
         contradictions = find_contradictions(self._loaded)
         self._blocked = self._find_conflicts(calls) or self._broken or self._find_doubt()
         if self._lie is None and self._loaded.pnnx and self._loaded.ncnn and has_wide_tensors(self._loaded):
-            self._lie = self._region_planner().find_lie(self._leaks)
+            self._lie = self._region_planner().find_lie(self._leaks, contradictions)
         for leak, rule, call in calls:
             self._decide(leak, rule, call, self._blocked)
         for leak in self._leaks:

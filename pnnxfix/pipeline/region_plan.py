@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pnnxfix.pipeline.call import LeakCall
+from pnnxfix.pipeline.contradictions import Contradiction
 from pnnxfix.pipeline.graph_edits import RegionLowering, place_of_table
 from pnnxfix.pipeline.leaks import Leak
 from pnnxfix.pipeline.loaded import LoadedConversion
@@ -27,14 +28,24 @@ class RegionPlanner:
         self._regions = Regions(loaded, operator_rules())
         self.lowered: set[int] = set()
 
-    def find_lie(self, leaks: Sequence[Leak]) -> Refusal | None:
-        """Why no repair may make the ncnn graph load: a layer that loads and computes something else."""
+    def find_lie(self, leaks: Sequence[Leak], wrong: Sequence[Contradiction]) -> Refusal | None:
+        """Why no repair may make the ncnn graph load: a layer that loads and computes something else.
+
+        None if all such layers go with the operators in hand, the leaked ones and the `wrong` ones.
+        """
         assert self._loaded.pnnx is not None
         covered: set[str] = set()
         refused: list[Refusal] = []
-        for leak in leaks:
-            if isinstance(leak.rule, Family) and leak.pnnx is not None and leak.ncnn is not None:
-                parts = self._regions.grow(self._loaded.pnnx.graph[leak.pnnx], leak.ncnn, leak.rule)
+        rules = operator_rules()
+        anchors = [(leak.pnnx, leak.ncnn, leak.rule) for leak in leaks]
+        anchors += [
+            (one.operator, one.handle, rules.get(self._loaded.pnnx.graph[one.operator].type))
+            for one in wrong
+            if one.operator >= 0 and one.lowering is None
+        ]
+        for operator, handle, rule in anchors:
+            if isinstance(rule, Family) and operator is not None and handle is not None:
+                parts = self._regions.grow(self._loaded.pnnx.graph[operator], handle, rule)
                 if isinstance(parts, Refusal):
                     refused.append(parts)
                 else:
@@ -57,16 +68,13 @@ class RegionPlanner:
 
     def lower(self, leak: Leak, rule: OperatorRule, call: LeakCall) -> RegionLowering | Refusal:
         """The layers of a leak and of all that goes with it; `lowered` then holds their rows."""
-        assert self._loaded.pnnx is not None
-        assert leak.pnnx is not None
-        assert leak.ncnn is not None
         assert isinstance(rule, Family)
-        parts = self._regions.grow(self._loaded.pnnx.graph[leak.pnnx], leak.ncnn, rule)
-        if isinstance(parts, Refusal):
-            return parts
-        region = RegionLowerer(self._loaded, self._regions, call.scalar).lower(parts)
+        region = self._lower_region(leak, rule, call, takes_members=False)
         if isinstance(region, Refusal):
-            return region
+            other = self._lower_region(leak, rule, call, takes_members=True)
+            if isinstance(other, Refusal):
+                return region
+            region = other
         if (region.constants or region.weights) and self._loaded.bin_path is None:
             return Refusal(
                 "its constants need a place in .ncnn.bin, which is not beside the graph",
@@ -81,3 +89,18 @@ class RegionPlanner:
             )
         self.lowered.update(region.handles)
         return region
+
+    def _lower_region(
+        self, leak: Leak, rule: Family, call: LeakCall, takes_members: bool
+    ) -> RegionLowering | Refusal:
+        assert self._loaded.pnnx is not None
+        assert leak.pnnx is not None
+        assert leak.ncnn is not None
+        self._regions.takes_members = takes_members
+        try:
+            parts = self._regions.grow(self._loaded.pnnx.graph[leak.pnnx], leak.ncnn, rule)
+            if isinstance(parts, Refusal):
+                return parts
+            return RegionLowerer(self._loaded, self._regions, call.scalar).lower(parts)
+        finally:
+            self._regions.takes_members = False

@@ -55,7 +55,11 @@ class Part:
 
 
 class Regions:
-    """Grows regions from leaked operators of one conversion."""
+    """Grows regions from leaked operators of one conversion.
+
+    `takes_members`: a region may end at blobs that hold the members of an axis that is no batch in truth. As
+    a rule it goes on there: what pnnx makes of such an axis may be wrong.
+    """
 
     def __init__(self, loaded: LoadedConversion, rules: Mapping[str, OperatorRule]) -> None:
         assert loaded.pnnx is not None
@@ -66,6 +70,7 @@ class Regions:
         self._rules = rules
         self._shapes = Annotations(self._pnnx)
         self._expansions = Expansions(self._pnnx, self._ncnn)
+        self.takes_members = False
 
     def grow(self, operator: Operator, handle: int, rule: Family) -> list[Part] | Refusal:
         """The region of a leaked operator, in the order of the graph."""
@@ -78,7 +83,8 @@ class Regions:
             part = pending.pop()
             around = self._makers(part)
             for operand, blob in part.results:
-                if isinstance(around, Refusal) or self.is_plain(operand):
+                is_end = self.is_plain(operand) or (self.takes_members and self.is_blob(operand))
+                if isinstance(around, Refusal) or is_end:
                     continue
                 found = self._readers(operand, blob)
                 if isinstance(found, Refusal) and self.is_blob(operand):
@@ -97,7 +103,7 @@ class Regions:
     def _make_part(self, operator: Operator, handle: int, rule: Family) -> Part | Refusal:
         row = self._ncnn[handle]
         more: tuple[int, ...] = ()
-        inputs = row.inputs if len(row.inputs) == len(operator.inputs) else None
+        inputs = _find_inputs(operator, row, rule)
         if operator.type == EXPRESSION and row.type != EXPRESSION:
             expansion = self._expansions.find(operator)
             if expansion is None or handle not in expansion.rows:
@@ -114,19 +120,21 @@ class Regions:
             elif unpacks[0] is not None or unpacks[1] is not None:
                 return Refusal(f"the list that {operator.name} makes is not simply taken apart", _HELP)
         elif len(outputs) == 1:
-            outputs, own = self._skip_own_reshape(operator, outputs[0])
+            outputs, own = self._skip_own_reshape((operator.name, row.name), outputs[0])
             more = (*more, *own)
         if len(outputs) != len(operator_outputs):
             return Refusal(f"{operator.name} has other outputs in ncnn than in pnnx", _HELP)
         results = tuple(zip(operator_outputs, outputs, strict=True))
         return Part(operator, handle, rule, results, inputs, more)
 
-    def _skip_own_reshape(self, operator: Operator, blob: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-        """The output after the Reshape that pnnx put behind a layer of the operator, and that row."""
+    def _skip_own_reshape(self, names: tuple[str, str], blob: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The output after the Reshape that pnnx put behind a layer of these names, and that row."""
         users = self._ncnn.users(blob)
         if len(users) == 1:
             reader = self._ncnn[users[0]]
-            if is_broadcast_row(reader) and reader.name.startswith(f"{operator.name}_ncnnreshape"):
+            if is_broadcast_row(reader) and reader.name.startswith(
+                tuple(f"{name}_ncnnreshape" for name in names)
+            ):
                 return reader.outputs, (users[0],)
         return (blob,), ()
 
@@ -168,7 +176,7 @@ class Regions:
         found = self._shapes.find(operand)
         if found is None:
             return True
-        return len(found[0]) - (self._loaded.batch.axis(operand) not in (None, NO_BATCH)) <= MAX_RANK
+        return len(found[0]) - (self._loaded.batch.left_out(operand) not in (None, NO_BATCH)) <= MAX_RANK
 
     def is_blob(self, operand: str) -> bool:
         """Whether ncnn can hold an operand in the layout that later layers expect."""
@@ -177,7 +185,8 @@ class Regions:
             return True
         if self._computes_integers(operand):
             return False
-        return self._loaded.batch.has_room(operand, found[0]) and not self._overflows_attention(operand)
+        has_room = self._loaded.batch.has_room(operand, found[0], self.takes_members)
+        return has_room and not self._overflows_attention(operand)
 
     def _computes_integers(self, operand: str) -> bool:
         """Whether an operand is of integers that an operator makes, which ncnn's layers do not."""
@@ -201,6 +210,8 @@ class Regions:
         parts: list[Part] = []
         for at, operand in enumerate(part.operator.inputs):
             maker = self._pnnx.maker(operand)
+            if part.inputs is not None and not part.inputs[at]:
+                continue
             if self.is_blob(operand) or maker is None or maker.type == "pnnx.Attribute":
                 continue
             rule = self._rules.get(maker.type)
@@ -296,3 +307,14 @@ class Regions:
     def _shape(self, operand: str) -> tuple[int, ...]:
         found = self._shapes.find(operand)
         return () if found is None else found[0]
+
+
+def _find_inputs(operator: Operator, row: Operator, rule: Family) -> tuple[str, ...] | None:
+    """The blob of each input of an operator, "" for one that only gives its shape and that pnnx dropped."""
+    if len(row.inputs) == len(operator.inputs):
+        return row.inputs
+    unread = {one.name for one in rule.parameters if one.type == "Ignored"}
+    dropped = {name for key, _, name in (word.partition("=") for word in operator.rest) if key[1:] in unread}
+    blobs = iter(row.inputs)
+    found = tuple("" if name in dropped else next(blobs, "") for name in operator.inputs)
+    return found if sum(map(bool, found)) == len(row.inputs) else None

@@ -7,8 +7,8 @@ import re
 NAMES = (
     b" amax_", b" amin_", b" chunk_", b" cumsum_", b" in_", b" interpolate_", b" logsumexp_", b" max_",
     b" mean_", b" min_", b" norm_", b" normalize_", b" prod_", b" remainder_", b" rmsn_", b" sdpa_",
-    b" softmax_", b" sum_", b" upsample_", b" tensor_split_", b" slice_scatter_", b" pad_",
-    b" pow_",
+    b" softmax_", b" sum_", b" upsample_", b" tensor_split_", b" slice_scatter_", b" pad_", b" stack_",
+    b" attention_", b" pow_",
 )  # fmt: skip
 """What pnnx calls the layers that can contradict their operator."""
 _MEMBERS = re.compile(rb" 13=(?!233\b)\d")
@@ -22,7 +22,10 @@ def has_members(param: bytes) -> bool:
 
 def may_contradict(param: bytes) -> bool:
     """Whether a layer is of a kind that can contradict its operator."""
-    return any(name in param for name in NAMES) or _EMPTY.search(param) is not None or has_members(param)
+    if any(name in param for name in NAMES) or has_members(param):
+        return True
+    # Concat along the batch, or of a tensor without elements.
+    return b" 0=-233" in param or _EMPTY.search(param) is not None
 
 
 def may_be_unfed(param: bytes) -> bool:

@@ -12,10 +12,12 @@ class WrongLayer(Rule):
     of all elements, `torch.norm` of orders other than 1 and 2), a Normalize of another order or axis
     than ncnn's layer has, a Softmax or CumulativeSum along the batch axis, a Slice into equal parts
     where the parts differ, an InstanceNorm or RMSNorm over axes that the layer cannot take together,
-    an Interp of a volume or of mode nearest-exact, an SDPA with a mask of true and false, BinaryOp 17 and
-    18, which are not `torch.remainder`, BinaryOp 6, which is no power where its base is 0 or below, a
-    Concat that reads a stored tensor without elements, as an empty cache of keys and values, and a
-    BinaryOp whose inputs hold different axes of theirs as the members of a batch.
+    an Interp of a volume or of mode nearest-exact, an SDPA with a mask of true and false, a
+    MultiHeadAttention over a batch with a mask for each of its members, a Concat along the batch axis,
+    of five axes, or of a stored tensor without elements, as an empty cache of keys and values, a
+    BatchNorm that gets the members of another axis than the batch's, a BinaryOp whose inputs hold
+    different axes of theirs as the members of a batch, BinaryOp 17 and 18, which are not
+    `torch.remainder`, and BinaryOp 6, which is no power where its base is 0 or below.
 
     Why it breaks: ncnn loads the graph and gives wrong numbers, and nothing warns but a line of
     pnnx's log.
@@ -34,7 +36,7 @@ class WrongLayer(Rule):
         Reduction   amax_0   1 1 in0 out0 0=4 1=1 4=0
 
     Source: pnnx pass_ncnn (July 2026) and conversions of 20261020; ncnn reduction.cpp, normalize.cpp,
-    rmsnorm.cpp, instancenorm.cpp, binaryop.cpp.
+    rmsnorm.cpp, instancenorm.cpp, binaryop.cpp, multiheadattention.cpp.
     """
 
     code = "PNX150"

@@ -161,5 +161,9 @@ def test_input_with_the_name_of_an_output(tmp_path: Path) -> None:
 
 
 def test_every_kind_is_looked_for() -> None:
-    names = [name for _, name in JOINS] + ["pow", "remainder"]
-    assert [name for name in names if not may_contradict(f"Layer {name}_0 1 1".encode())] == []
+    rows = {name: f"Layer {name}_0 1 1" for _, name in JOINS}
+    rows["cat"] = "Concat cat_0 2 1 1 2 3 0=-233"
+    rows["bn"] = "Reshape flatten_0 1 1 1 2 0=8 1=9 12=233 13=1\nBatchNorm bn_1 1 1 2 3 0=8"
+    rows["pow"] = "BinaryOp pow_0 1 1"
+    rows["remainder"] = "BinaryOp remainder_0 1 1"
+    assert [name for name, row in rows.items() if not may_contradict(row.encode())] == []

@@ -31,6 +31,16 @@ def _layer_norm(b: Builder, x: Value, normalized_shape: tuple[int, ...], *_: obj
     return b.own_layer(b.as_blob(x, blob), x.shape, blob)
 
 
+def _batch_norm(b: Builder, x: Value, num_features: int, *_: object) -> Value:
+    """The row's own layer, which has the channels outermost."""
+    if x.rank < 2 or x.shape[1] != num_features:
+        raise NotExpressible(f"{num_features} channels of {x.shape}")
+    order = (1, 0, *range(2, x.rank))
+    turned = b.permute(x, order)
+    blob = (num_features, x.size // num_features)
+    return b.permute(b.own_layer(b.as_blob(turned, blob), turned.shape, blob), order)
+
+
 def _elementwise(b: Builder, x: Value) -> Value:
     x = b.certain(x)
     assert x.blob is not None
@@ -41,7 +51,7 @@ class Modules(Family):
     """A module in the middle of operators that ncnn cannot hold as they are.
 
     What it finds: nothing by itself. Where leaked operators pass a tensor of more than four axes
-    through `nn.Linear`, `nn.LayerNorm` or an activation, these are lowered with them.
+    through `nn.Linear`, `nn.LayerNorm`, `nn.BatchNorm1d` or an activation, these are lowered with them.
 
     Why it breaks: pnnx writes their layers for the axes that it believes in, which are not there.
 
@@ -61,6 +71,11 @@ class Modules(Family):
         "nn.Linear(Tensor input, int in_features, int out_features, bool bias=True) -> Tensor": _linear,
         "nn.LayerNorm(Tensor input, int[] normalized_shape, float eps=0, bool elementwise_affine=True)"
         " -> Tensor": _layer_norm,
+        **{
+            f"nn.BatchNorm{axes}d(Tensor input, int num_features, float eps=0, bool affine=True)"
+            " -> Tensor": _batch_norm
+            for axes in (1, 2, 3)
+        },
         "nn.GELU(Tensor input, str approximate=none) -> Tensor": lambda b, x, _: _elementwise(b, x),
         "nn.ReLU(Tensor input) -> Tensor": _elementwise,
         "nn.SiLU(Tensor input) -> Tensor": _elementwise,
