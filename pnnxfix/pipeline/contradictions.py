@@ -8,7 +8,7 @@ whose own name a layer has was left behind, or is repaired already; it has no su
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -26,6 +26,7 @@ from pnnxfix.pipeline.powers import REASON as POWER
 from pnnxfix.pipeline.powers import rewrite_power
 from pnnxfix.pipeline.suspects import has_members
 from pnnxfix.rules.base import Layer, Lowering
+from pnnxfix.rules.shuffles import SHUFFLES, find_lost_reshape
 
 MENDED = "_fix"
 _REDUCTIONS = {
@@ -35,6 +36,7 @@ _REDUCTIONS = {
 _ORDERS = {1.0: 7, 2.0: 8}
 _WORDS = {"None": 2.0, "fro": 2.0, "inf": inf, "-inf": -inf}
 _ATTENTION = "F.scaled_dot_product_attention"
+_LOST = "a reshape of its input was lost"
 _UNSIZED = "an Interp without sizes gives back its input"
 _INTERPOLATIONS = ("interpolate", "upsample", "upsample_nearest", "upsample_bilinear")
 
@@ -53,6 +55,9 @@ JOINS: dict[tuple[str, str], tuple[str, ...]] = {
     ("InstanceNorm", "in"): (
         "F.instance_norm", "nn.InstanceNorm1d", "nn.InstanceNorm2d", "nn.InstanceNorm3d",
     ),
+    ("PixelShuffle", "pixelshuffle"): ("nn.PixelShuffle",),
+    ("Reorg", "pixelunshuffle"): ("nn.PixelUnshuffle", "F.pixel_unshuffle"),
+    ("ShuffleChannel", "channelshuffle"): ("nn.ChannelShuffle",),
     **{("Interp", name): (f"F.{name}",) for name in _INTERPOLATIONS},
     ("Concat", "stack"): ("torch.stack",),
     ("Concat", "cat"): ("torch.cat",),
@@ -119,7 +124,8 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
         ]
     if not layers:
         return sorted(found, key=lambda one: one.handle)
-    names = {graph.type_and_name(handle)[1] for handle in graph}
+    joined = {handle for handles in layers.values() for handle in handles}
+    names = {graph.type_and_name(handle)[1] for handle in graph if handle not in joined}
     pnnx = loaded.pnnx.graph
     for handle in pnnx.of_types(_TYPES):
         kind, called = pnnx.type_and_name(handle)
@@ -175,11 +181,28 @@ class _Check:
         if operator.type == "nn.MultiheadAttention":
             lowering = split_mask(operator, layer, self._ncnn, self._batch, self._shapes)
             return [] if lowering is None else [Contradiction(handle, number, _ONE_MASK, lowering)]
+        if operator.type in SHUFFLES:
+            return list(self._lost_reshape(number, operator, handle, layer))
         if operator.type in JOINED:
             reason = find_batch_fault(number, operator, layer, self._batch, self._shapes)
         else:
             reason = self._run(operator, layer)
         return [Contradiction(handle, number, reason)] if reason else []
+
+    def _lost_reshape(
+        self, number: int, operator: Operator, handle: int, layer: Operator
+    ) -> Iterator[Contradiction]:
+        given, made = (self._shapes.find(name) for name in (operator.inputs[0], operator.outputs[0]))
+        wanted = given and made and given[0] and find_lost_reshape(operator, given[0], made[0])
+        if not given or not wanted:
+            return
+        lowering = None
+        # What the blob leaves out is the batch, and stays it.
+        if self._batch.axis(operator.inputs[0]) == 0 and given[0][0] == wanted[0]:
+            sizes = tuple(f"{key}={size}" for key, size in zip("012", reversed(wanted[1:]), strict=True))
+            reshape = Layer("Reshape", (layer.inputs[0],), sizes)
+            lowering = Lowering.chain([reshape, Layer(layer.type, ("@0",), layer.rest)])
+        yield Contradiction(handle, number, _LOST, lowering)
 
     def _run(self, operator: Operator, layer: Operator) -> str:
         found = self._shapes.find(operator.inputs[0]) if operator.inputs else None

@@ -66,6 +66,11 @@ TRIGGERS = {
         r"^[ \t]+v_\d+ = (?:torch\.(?:split|chunk|unbind|tensor_split)\(.*|v_\d+)[ \t]*\r?$",
     ),
     "PNX225": Trigger(("'null')", "'null',"), r"^[ \t]+v_\d+ = self\.\w+[ \t]*\r?$", by_row=rb"(?m)\)null\b"),
+    "PNX226": Trigger(
+        ("self.pixelshuffle_", "self.pixelunshuffle_", "self.channelshuffle_"),
+        r"= self\.(?:pixelshuffle|pixelunshuffle|channelshuffle)_\d+\(v_\d+\)",
+        by_row=rb"(?m)^nn\.(?:PixelShuffle|PixelUnshuffle|ChannelShuffle) ",
+    ),
 }
 """By the rule's code."""
 

@@ -17,7 +17,8 @@ class WrongLayer(Rule):
     of five axes, or of a stored tensor without elements, as an empty cache of keys and values, a
     BatchNorm that gets the members of another axis than the batch's, a BinaryOp whose inputs hold
     different axes of theirs as the members of a batch, BinaryOp 17 and 18, which are not
-    `torch.remainder`, and BinaryOp 6, which is no power where its base is 0 or below.
+    `torch.remainder`, BinaryOp 6, which is no power where its base is 0 or below, and a PixelShuffle,
+    Reorg or ShuffleChannel that took the place of a reshape, too (PNX226).
 
     Why it breaks: ncnn loads the graph and gives wrong numbers, and nothing warns but a line of
     pnnx's log.
