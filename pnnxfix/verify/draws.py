@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pnnxfix.errors import PnnxfixError
-from pnnxfix.verify.subject import Input
+from pnnxfix.verify.inputs import Input, guess_axis
 
 Array = npt.NDArray[Any]
 
@@ -89,10 +89,18 @@ def read_given(inputs: Sequence[Input], given: Mapping[str, Path]) -> Draw:
     return Draw("given", tuple(check(one, load_array(given[one.blob])) for one in inputs))
 
 
+def learn_inputs(names: Sequence[str], arrays: Mapping[str, Array]) -> list[Input]:
+    """The inputs as the given arrays have them, where no file tells; none where one of them is missing."""
+    if not all(name in arrays for name in names):
+        return []
+    kinds = {name: "float32" if arrays[name].dtype.kind == "f" else arrays[name].dtype.name for name in names}
+    return [Input(name, a := arrays[name].shape, kinds[name], guess_axis(a)) for name in names]
+
+
 def check(one: Input, array: Array) -> Array:
     """The array in the dtype of the input. Raises PnnxfixError where it does not fit."""
-    if array.shape != one.shape:
-        raise PnnxfixError(f"{one.blob} must have shape {one.shape}, and the given one has {array.shape}")
+    if not one.accepts(array.shape):
+        raise PnnxfixError(f"{one.blob} must have shape {one.described}, and the given one has {array.shape}")
     if array.dtype.kind not in "fiub" or (one.is_integer and array.dtype.kind == "f"):
         raise PnnxfixError(f"{one.blob} must hold {one.dtype}, and the given one holds {array.dtype}")
     if one.is_integer and one.dtype != "bool" and array.size and (array.min() < 0 or array.max() >= 2**31):

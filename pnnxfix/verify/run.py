@@ -15,7 +15,7 @@ from pnnxfix.errors import ParseError, PnnxfixError
 from pnnxfix.pipeline.discovery import NCNN_BIN, NCNN_PARAM, PNNX_PY, Conversion, find_conversions
 from pnnxfix.report import Problem
 from pnnxfix.verify.compare import Array, find_rms, measure
-from pnnxfix.verify.draws import Draw, check, load_archive, make_draws, read_given
+from pnnxfix.verify.draws import Draw, check, learn_inputs, load_archive, load_array, make_draws, read_given
 from pnnxfix.verify.form import Form, NcnnForm, TorchForm
 from pnnxfix.verify.outcome import FormReport, Verdict
 from pnnxfix.verify.process import DIED, LATE, ChildFailed
@@ -161,6 +161,7 @@ class _Run:
             self.expected = [{name: a for name, a in stored.items() if name[:3] == "out"}]
             if not self.expected[0]:
                 raise PnnxfixError(f"{settings.outputs}: holds no out0, out1, ...")
+            self._learn_inputs(stored)
             if settings.inputs:
                 self.draws = [read_given(subject.inputs, settings.inputs)]
             elif missing := [one.blob for one in subject.inputs if one.blob not in stored]:
@@ -172,7 +173,9 @@ class _Run:
             self._save_draws()
             return
         if not subject.inputs:
-            raise PnnxfixError("no file tells the shapes of the inputs")
+            self._learn_inputs({})
+        if not subject.inputs:
+            raise PnnxfixError("no file tells the shapes of the inputs: give them with `--input in0=x.npy`")
         given = bool(settings.inputs)
         self.draws = (
             [read_given(subject.inputs, settings.inputs)]
@@ -200,6 +203,16 @@ class _Run:
             if not measure(array, again.get(name), name, "", DETERMINISTIC).passed:
                 raise PnnxfixError(f"{path}: is not deterministic: two runs on one input give another {name}")
         self._run_reference_on_the_rest()
+
+    def _learn_inputs(self, stored: Mapping[str, Array]) -> None:
+        """Where no file tells of the inputs, they are as what is given."""
+        if self.subject.inputs or self.subject.ncnn is None:
+            return
+        rows = (self.subject.ncnn.graph[handle] for handle in self.subject.ncnn.graph)
+        names = [row.outputs[0] for row in rows if row.type == "Input" and row.outputs]
+        given = {name: load_array(path) for name, path in self.settings.inputs.items()}
+        names.sort(key=lambda name: (len(name), name))  # in2 before in10, as in forward
+        self.subject.inputs = learn_inputs(names, {**stored, **given})
 
     def _run_reference_on_the_rest(self) -> None:
         """On all inputs but the first. One that it refuses is left out: it may be beyond its domain."""
