@@ -44,11 +44,11 @@ def _lay_out(view: View) -> tuple[dict[int, Point], dict[tuple[int, int], list[P
     """Upper left corners by node, and the bends of edges that pass other layers."""
     from fast_sugiyama import from_edges
 
-    pairs = list(dict.fromkeys((source, target) for source, target, _ in view.edges))
+    # The library numbers the bends, perhaps with numbers that stand for nodes: those are texts to it.
+    pairs = list(dict.fromkeys((str(source), str(target)) for source, target, _ in view.edges))
     points: dict[int, Point] = {}
     bends: dict[tuple[int, int], list[Point]] = {}
     shift = 0.0
-    keys = {node.key for node in view.nodes}
     layouts = from_edges(pairs, vertex_spacing=100, dummy_vertices=True, check_layout=False) if pairs else []
     for positions, width, height, edges in layouts:
         left = min(x for _, (x, _) in positions)
@@ -57,8 +57,8 @@ def _lay_out(view: View) -> tuple[dict[int, Point], dict[tuple[int, int], list[P
             key: ((x - left) / 100 * (WIDTH + GAP_X) + shift, (height - y) / 100 * (HEIGHT + GAP_Y))
             for key, (x, y) in positions
         }
-        points.update({key: point for key, point in at.items() if key in keys and key in _real(pairs)})
-        bends.update(_find_bends(at, list(edges or ()), set(points)))
+        points.update({int(key): point for key, point in at.items() if isinstance(key, str)})
+        bends.update(_find_bends(at, list(edges or ())))
         shift += width / 100 * (WIDTH + GAP_X) + WIDTH + 2 * GAP_X
     for node in view.nodes:  # what no edge of the view touches
         if node.key not in points:
@@ -67,23 +67,19 @@ def _lay_out(view: View) -> tuple[dict[int, Point], dict[tuple[int, int], list[P
     return points, bends
 
 
-def _real(pairs: list[tuple[int, int]]) -> set[int]:
-    return {key for pair in pairs for key in pair}
-
-
 def _find_bends(
-    at: Mapping[Any, Point], edges: Collection[tuple[Any, Any]], real: set[int]
+    at: Mapping[Any, Point], edges: Collection[tuple[Any, Any]]
 ) -> dict[tuple[int, int], list[Point]]:
-    onward = {source: target for source, target in edges if source not in real}
+    onward = {source: target for source, target in edges if not isinstance(source, str)}
     found: dict[tuple[int, int], list[Point]] = {}
     for source, target in edges:
-        if source in real and target not in real:
+        if isinstance(source, str) and not isinstance(target, str):
             way: list[Point] = []
-            while target not in real and target in onward:
+            while not isinstance(target, str) and target in onward:
                 x, y = at[target]
                 way += [(x + WIDTH / 2, y), (x + WIDTH / 2, y + HEIGHT)]
                 target = onward[target]
-            found[source, target] = way
+            found[int(source), int(target)] = way
     return found
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from pnnxfix.graph.graph import Graph
 from pnnxfix.verify.chart import draw_errors
-from pnnxfix.verify.neighbourhood import Comparison, look_around
+from pnnxfix.verify.drawing import draw
+from pnnxfix.verify.neighbourhood import Comparison, Node, View, look_around
 from pnnxfix.verify.outcome import Divergence, FormReport, Measure, Place, Step, Verdict
 from pnnxfix.verify.page import render_page
 
@@ -56,6 +57,25 @@ def test_a_neighbourhood_ends_at_its_radius() -> None:
     assert [node.key for node in view.nodes] == [498, 499, 500, 501, 502]
     assert [node.key for node in view.nodes if node.marked] == [500]
     assert len(look_around(Graph(rows), range(1000), "all").nodes) < 30
+
+
+@pytest.mark.parametrize("first", [0, 3, 4, 5, 6, 7, 100])
+def test_nodes_do_not_meet_whatever_their_numbers(first: int) -> None:
+    """The layout library numbers the bends of edges, as rows are numbered."""
+    pytest.importorskip("fast_sugiyama")
+    kinds = ("Reshape", "Split", "BinaryOp", "BinaryOp", "BinaryOp")
+    nodes = tuple(Node(first + at, f"{kind} {at}", "", at == 2) for at, kind in enumerate(kinds))
+    edges = [(0, 1), (1, 2), (1, 4), (2, 3), (3, 4)]
+    view = View("v", nodes, tuple((first + a, first + b, f"{a}-{b}") for a, b in edges))
+    svg = draw(view)
+    boxes = re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="(\d+)" height="(\d+)"', svg)
+    spots = [tuple(map(float, box)) for box in boxes]
+    assert len(spots) == 5
+    for at, (x, y, width, height) in enumerate(spots):
+        for u, v, _, _ in spots[:at]:
+            assert abs(x - u) >= width or abs(y - v) >= height
+    assert svg.count('class="edge"') == 5
+    assert svg.count("L") == 2  # the edge past the two products goes straight beside each
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium")
