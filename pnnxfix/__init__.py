@@ -64,17 +64,19 @@ def fix(
     style: Style = "operator",
     fuse: bool = True,
     load_check: bool | None = None,
+    cut: bool = False,
     dry_run: bool = False,
 ) -> Report:
     """Repair the conversions at `paths` in place, each whole or not at all.
 
+    With `cut` a network may end before what ncnn cannot compute; the notes say what is left to do.
     With `dry_run` nothing is written, and the report's `changes` hold what would be.
     See `check` for the other keywords. ncnn runs in a child process only.
     """
     from pnnxfix.pipeline.run import fix_paths
 
     options = _gather(select, ignore, per_file_ignores, custom_layers, exclude, values, logs)
-    options = options._replace(style=style, fuse=fuse, load_check=load_check, dry_run=dry_run)
+    options = options._replace(style=style, fuse=fuse, load_check=load_check, cut=cut, dry_run=dry_run)
     return fix_paths(_paths(paths), options)
 
 

@@ -19,6 +19,7 @@ class Options(NamedTuple):
     `custom_layers` are layer types that the user's own program registers with ncnn.
     `values` gives constants by blob or operand name, in the user's spelling.
     `load_check` None lets the size of the graph decide whether ncnn is asked to load it.
+    `cut` lets a network end before what ncnn cannot compute.
     `progress` is called with each conversion's position, their number and its stem.
     `before_commit` is called with a conversion's stem, its files by role, and where the new content of some
     of them can be read; it raises PnnxfixError to keep the repair from being written.
@@ -34,6 +35,7 @@ class Options(NamedTuple):
     style: Style = "operator"
     fuse: bool = True
     load_check: bool | None = None
+    cut: bool = False
     dry_run: bool = False
     progress: Callable[[int, int, Path], None] | None = None
     before_commit: Callable[[Path, Mapping[str, Path], Mapping[Path, Path]], None] | None = None

@@ -4,7 +4,8 @@
 
 A block after `<!-- run: SETUP -->` is run, and the output under each `$ ` line replaced by the real one.
 SETUP is `git` (an empty repository) and any number of `[FOLDER=]CASE[:GLOB]`: files of the fixture CASE of
-the latest release, copied into a new directory. `<!-- run -->` goes on where the block before ended.
+the latest release (`lowering/CASE` of those in that folder), copied into a new directory.
+`<!-- run -->` goes on where the block before ended.
 `, exit N` states the last command's exit code; another one is an error. What stands between
 `<!-- table: NAME -->` and `<!-- /table -->` is made from the rules and the fixtures, or was measured by
 another command and stays.
@@ -125,7 +126,8 @@ class _Session:
             case, _, glob = source.partition(":")
             target = self._folder / folder
             target.mkdir(parents=True, exist_ok=True)
-            for path in (FIXTURES / LATEST[0] / case).glob(glob or "*"):
+            *kind, name = case.split("/")
+            for path in FIXTURES.joinpath(*kind, LATEST[0], name).glob(glob or "*"):
                 copy(path, target)
 
 

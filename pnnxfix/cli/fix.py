@@ -16,6 +16,7 @@ Examples:
   pnnxfix fix --diff model.ncnn.param     show what would change
   pnnxfix fix --value 2=0.5 model.ncnn.param
   pnnxfix fix --log pnnx.log model.ncnn.param
+  pnnxfix fix --cut model.ncnn.param      end before a sort or an fft
 
 \b
 Exit codes:
@@ -40,6 +41,12 @@ Exit codes:
     "--fuse/--no-fuse",
     default=None,
     help="Put a Clip into the layer before it where pnnx would.  [default: fuse]",
+)
+@click.option(
+    "--cut",
+    is_flag=True,
+    default=None,
+    help="Let a network end before what ncnn cannot compute; say which blob to extract and what is left.",
 )
 @click.option(
     "--verify",
@@ -81,6 +88,8 @@ def command(
         raise click.UsageError(f"--diff prints a diff: it does not go with --output-format {output_format}.")
     if diff and verify:
         raise click.UsageError("--diff writes nothing that could be run: it does not go with --verify.")
+    if verify and settings.get("cut"):
+        raise click.UsageError("--verify compares whole networks: it does not go with --cut.")
     if page is not None and not verify:
         raise click.UsageError("--report shows what --verify found: it needs that.")
     options = make_options(paths, config, {**given(settings), "dry_run": diff})

@@ -12,6 +12,7 @@ Lines of interest, by release:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 NO_BATCH = 233
@@ -40,6 +41,15 @@ class ScriptInput:
 
     shape: tuple[int, ...]
     dtype: str
+    batch_axis: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputBlob:
+    """A blob that the script is to extract, the variable that holds it, and its batch axis or 233."""
+
+    blob: str
+    variable: str
     batch_axis: int
 
 
@@ -102,3 +112,33 @@ def add_input(text: str, name: str, shape: tuple[int, ...], batch_axis: int) -> 
     feed = f'{extractor[1]}    ex.input("{name}", {mat}.clone()){extractor[2]}'
     middle = text[seed.end() : extractor.end()]
     return f"{text[: seed.end()]}{make}{middle}{feed}{text[extractor.end() :]}"
+
+
+def replace_outputs(text: str, gone: Sequence[str], blobs: Sequence[OutputBlob]) -> str | None:
+    """The script with other blobs in the place of some outputs; None where it is not as pnnx writes it.
+
+    Lines keep their ends. With the last output of a network gone, the blobs stand where the first was.
+    """
+    start = None
+    for name in gone:
+        extract = rf"^([ \t]*)_, {name} = ex\.extract\(\"{name}\"\)(\r?\n)"
+        pair = re.compile(rf"{extract}[ \t]*out\.append\([^\n]*\b{name}\b[^\n]*\n", re.MULTILINE)
+        match = pair.search(text)
+        if match is None:
+            return None
+        start = match if start is None else start
+        new = _extract_all(blobs, match[1], match[2], "batch_index=" in text) if match is start else ""
+        text = text[: match.start()] + new + text[match.end() :]
+    return text
+
+
+def _extract_all(blobs: Sequence[OutputBlob], indent: str, end: str, knows_batch: bool) -> str:
+    lines = []
+    for one in blobs:
+        if knows_batch:
+            tensor = f"torch.from_numpy({one.variable}.numpy(batch_index={one.batch_axis}))"
+        else:
+            unsqueeze = "" if one.batch_axis == NO_BATCH else f".unsqueeze({one.batch_axis})"
+            tensor = f"torch.from_numpy(np.array({one.variable})){unsqueeze}"
+        lines += [f'_, {one.variable} = ex.extract("{one.blob}")', f"out.append({tensor})"]
+    return "".join(f"{indent}{line}{end}" for line in lines)

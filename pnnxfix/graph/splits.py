@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from pnnxfix.graph.graph import Graph, Operator
@@ -48,18 +49,18 @@ def origin(graph: Graph, blob: str) -> str:
     return blob
 
 
-def drop_unread(graph: Graph, blob: str) -> None:
+def drop_unread(graph: Graph, blob: str, keep: Collection[str] = ()) -> None:
     """Remove what makes a blob that no layer reads any more, as far as that leaves no trace.
 
     A Split loses that output; one with a single output left goes too, where an Expression feeds
     it, by letting the Expression make that output. Layers with bytes in the .bin stay, and what
-    has the name of an output of the network. Cost: the operators that go.
+    has the name of an output of the network or of a blob to `keep`. Cost: the operators that go.
     """
     pending = [blob]
     while pending:
         blob = pending.pop()
         maker = graph.maker(blob)
-        if maker is None or graph.users(blob) or is_network_output(blob):
+        if maker is None or graph.users(blob) or is_network_output(blob) or blob in keep:
             continue
         if maker.type == SPLIT:
             kept = tuple(name for name in maker.outputs if name != blob)
@@ -69,7 +70,7 @@ def drop_unread(graph: Graph, blob: str) -> None:
                 graph.replace_operator(maker, replace(maker, outputs=kept))
                 continue
         elif not (maker.type in _WEIGHTLESS or is_empty(maker)) or any(
-            graph.users(name) or is_network_output(name) for name in maker.outputs
+            graph.users(name) or is_network_output(name) or name in keep for name in maker.outputs
         ):
             continue
         graph.replace_operator(maker)

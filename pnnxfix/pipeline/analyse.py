@@ -32,7 +32,7 @@ _MOST_BROKEN_STATEMENTS = 100
 class Analysis:
     """All findings of a conversion. `plan` is None where no operator leaked; `faults` are those of
     each graph, `ncnn` or `pnnx`, that `fix` mends. `statements` are the lines of Python that change
-    for another reason than a leak.
+    for another reason than a leak. `stuck` are the layers that ncnn does not have and that stay.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -40,12 +40,19 @@ class Analysis:
     plan: Plan | None = None
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     statements: dict[int, LineEdit] = field(default_factory=dict)
+    stuck: list[int] = field(default_factory=list)
 
 
-def analyse(loaded: LoadedConversion, options: Options, doubt: Refusal | None = None) -> Analysis:
+def analyse(
+    loaded: LoadedConversion,
+    options: Options,
+    doubt: Refusal | None = None,
+    without: frozenset[int] = frozenset(),
+) -> Analysis:
     """Find what is wrong and plan its repair. Reads, never writes; runs no code of the files.
 
-    `doubt` is why no operator may become ncnn's layers, None where nothing is known against it.
+    `doubt` is why no operator may become ncnn's layers, None where nothing is known against it; `without`
+    are rows of the ncnn graph that will not be there.
     """
     result = Analysis()
     selection = Selection(options)
@@ -57,14 +64,18 @@ def analyse(loaded: LoadedConversion, options: Options, doubt: Refusal | None = 
         unknown = [
             handle
             for handle, kind in enumerate(ncnn.graph.types, ncnn.file.first_row)
-            if kind and kind not in known
+            if kind and kind not in known and handle not in without
         ]
     python = _own_python(loaded, result)
     if unknown or (python is not None and _may_repair(python)) or _may_leak(loaded) or _may_lie(loaded):
         from pnnxfix.pipeline.plan import LeakPlanner
 
-        result.plan = LeakPlanner(loaded, options, selection, unknown, broken, doubt).run()
+        result.plan = LeakPlanner(loaded, options, selection, unknown, broken, doubt, without).run()
         result.findings.extend(result.plan.findings)
+        if ncnn is not None and broken is None and not result.plan.problems:
+            result.stuck = [
+                at for at in unknown if not ncnn.graph.is_removed(at) and ncnn.graph[at].type not in known
+            ]
     _report_attendants(ncnn, unknown, selection, result)
     if python is not None:
         _plan_statements(loaded, python, selection, result)
@@ -173,7 +184,11 @@ def _report_attendants(
         return
     from pnnxfix.pipeline.leaks import LISTS, is_attendant
 
-    rows = [at for at in unknown if is_attendant(ncnn.graph.original(at))]
+    graph = ncnn.graph
+    # An Expression that computes is a leak of its own; lowered, it has other layers in its place.
+    rows = [
+        at for at in unknown if is_attendant(graph.original(at)) and graph[at].type == graph.original(at).type
+    ]
     if not rows:
         return
     from pnnxfix.rules.leaks import LeakedExpression, LeakedLayoutChange, LeakedList

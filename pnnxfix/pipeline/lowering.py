@@ -226,7 +226,8 @@ class RegionLowerer:
             return replace(self._builder.constant(table.numbers, table.shape), dtype=dtype)
         is_index = bounds is not None and attribute is not None and attribute.type == "pnnx.Input"
         if dtype not in FLOAT_TYPES and not is_index and not (dtype == "bool" and self._is_computed(operand)):
-            reason = f"`{name}` holds integers ({dtype}), and ncnn's layers compute on floats only"
+            what = "complex numbers" if dtype.startswith("c") else "integers"
+            reason = f"`{name}` holds {what} ({dtype}), and ncnn's layers compute on floats only"
             raise Refused(Refusal(reason, _INTEGER_HELP))
         maker = self._ncnn.maker(origin(self._ncnn, blob))
         is_stored = maker is not None and maker.type == "MemoryData"

@@ -73,8 +73,10 @@ class LeakPlanner:
         unknown: list[int],
         broken: Refusal | None,
         doubt: Refusal | None = None,
+        without: frozenset[int] = frozenset(),
     ) -> None:
-        """`broken` is why no row of the graphs may be touched, `doubt` why none may become ncnn's layers."""
+        """Why no row may be touched, why none may become ncnn's layers, and rows of ncnn's that will go."""
+        self._without = without
         self._loaded = loaded
         self._options = options
         self._selection = selection
@@ -94,17 +96,17 @@ class LeakPlanner:
             (leak, leak.rule) for leak in self._leaks if self._is_wanted(leak) and leak.rule is not None
         ]
         calls = self._bind(wanted)
-        contradictions = find_contradictions(self._loaded)
+        wrong = [one for one in find_contradictions(self._loaded) if one.handle not in self._without]
         self._blocked = self._find_conflicts(calls) or self._broken or self._find_doubt()
         if self._lie is None and self._loaded.pnnx and self._loaded.ncnn and has_wide_tensors(self._loaded):
-            self._lie = self._region_planner().find_lie(self._leaks, contradictions)
+            self._lie = self._region_planner().find_lie(self._leaks, wrong)
         for leak, rule, call in calls:
             self._decide(leak, rule, call, self._blocked)
         for leak in self._leaks:
             if leak.rule is None:
                 self._repair_call(leak)
                 self._report_unknown(leak)
-        for contradiction in contradictions:
+        for contradiction in wrong:
             self._correct(contradiction)
         self.plan.findings.extend(feed_inputs(self._loaded, self._selection, self._blocked))
         if self._loaded.python is not None:

@@ -16,6 +16,7 @@ from pnnxfix.pipeline.lowering import RegionLowerer
 from pnnxfix.pipeline.own_bytes import find_position
 from pnnxfix.pipeline.regions import Regions
 from pnnxfix.rules.base import OperatorRule, Refusal
+from pnnxfix.rules.lowering.builder import Builder, NotExpressible
 from pnnxfix.rules.lowering.family import Family
 from pnnxfix.rules.registry import operator_rules
 
@@ -69,6 +70,8 @@ class RegionPlanner:
     def lower(self, leak: Leak, rule: OperatorRule, call: LeakCall) -> RegionLowering | Refusal:
         """The layers of a leak and of all that goes with it; `lowered` then holds their rows."""
         assert isinstance(rule, Family)
+        if not rule.is_expressible:
+            return _refuse(rule)
         region = self._lower_region(leak, rule, call, takes_members=False)
         if isinstance(region, Refusal):
             other = self._lower_region(leak, rule, call, takes_members=True)
@@ -104,3 +107,12 @@ class RegionPlanner:
             return RegionLowerer(self._loaded, self._regions, call.scalar).lower(parts)
         finally:
             self._regions.takes_members = False
+
+
+def _refuse(rule: Family) -> Refusal:
+    """The reason that a rule has for all its operators."""
+    try:
+        rule.lower(Builder())
+    except NotExpressible as error:
+        return Refusal(error.reason, error.help)
+    raise AssertionError(f"{rule.code} lowers an operator that it calls inexpressible")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.options import Options
-from pnnxfix.pipeline.analyse import Analysis, analyse
+from pnnxfix.pipeline.analyse import Analysis
 from pnnxfix.pipeline.discovery import NCNN_PARAM, Conversion, find_conversions
+from pnnxfix.pipeline.ending import analyse_to_the_end
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.traces import pending
 from pnnxfix.report import Change, ConversionReport, Problem, Report
@@ -49,8 +50,7 @@ def check_paths(paths: Sequence[Path], options: Options) -> Report:
 
 
 def _check(conversion: Conversion, options: Options) -> ConversionReport:
-    loaded = LoadedConversion(conversion, options.logs)
-    return _report(conversion, loaded, analyse(loaded, options))
+    return _report(conversion, *analyse_to_the_end(conversion, options))
 
 
 def _guarded(work: Callable[[Conversion], ConversionReport], conversion: Conversion) -> ConversionReport:
@@ -112,8 +112,7 @@ class _Session:
     def _fix(self, conversion: Conversion, doubt: Refusal | None) -> ConversionReport:
         """`doubt` is why no operator is lowered to ncnn's layers."""
         options = self._options
-        loaded = LoadedConversion(conversion, options.logs)
-        analysis = analyse(loaded, options, doubt)
+        loaded, analysis = analyse_to_the_end(conversion, options, doubt)
         result = _report(conversion, loaded, analysis)
         # What cannot be read may be the half of the conversion that a repair would leave behind.
         if result.problems or not any(finding.fixable for finding in result.findings):

@@ -79,9 +79,9 @@ def _rules_in(module: ModuleType) -> list[OperatorRule]:
 @cache
 def all_rules() -> tuple[type[Rule], ...]:
     """Every rule, by code."""
-    from pnnxfix.rules import console, faults, leaks, statements, wrong
+    from pnnxfix.rules import console, ending, faults, leaks, statements, wrong
 
-    modules = [console, faults, leaks, wrong, *_walk(statements)]
+    modules = [console, ending, faults, leaks, wrong, *_walk(statements)]
     others = [kind for module in modules for kind in _subclasses_in(vars(module), Rule)]
     return tuple(sorted([*_operator_classes(), *others], key=lambda kind: kind.code))
 

@@ -12,9 +12,9 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
 def load_outputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays `out0`.. of an .npz file."""
+    """The arrays of an .npz file, in its order, without the inputs `in0`.. of a network."""
     with np.load(path) as file:
-        return {name: file[name] for name in file.files if name.startswith("out")}
+        return {name: file[name] for name in file.files if not name.startswith("in")}
 
 
 def assert_same_numbers(expected: Arrays, actual: Arrays, rtol: float, atol: float) -> None:

@@ -19,7 +19,9 @@ NO_BATCH = 233
 """pnnx's number for "no axis is the batch"."""
 
 INPUT = re.compile(r'ex\.input\("(in\d+)", ncnn\.Mat\(\w+(.*)\)$', re.MULTILINE)
-OUTPUT = re.compile(r"out\.append\(torch\.from_numpy\(.*?\b(out\d+)\b(.*)$", re.MULTILINE)
+OUTPUT = re.compile(
+    r'_, (\w+) = ex\.extract\("(\w+)"\)\n *out\.append\(torch\.from_numpy\(.*?\b\1\b(.*)$', re.MULTILINE
+)
 AXIS = re.compile(r"(batch_index=|squeeze\()(\d+)")
 
 HAS_BATCHES = "batch_index" in (ncnn.Mat.__init__.__doc__ or "")
@@ -79,11 +81,11 @@ def run(folder: str, stem: str, result: str) -> None:
             for name, text in feeds:
                 if extractor.input(name, make_blob(inputs[name], text)) != 0:
                     raise RuntimeError(f"ncnn has no input {name}")
-            for name, text in OUTPUT.findall(script):
+            for variable, name, text in OUTPUT.findall(script):
                 code, blob = extractor.extract(name)
                 if code != 0 or blob.dims == 0:
                     raise RuntimeError(f"ncnn gives no {name}: {code}")
-                outputs[name] = read_blob(blob, text)
+                outputs[variable] = read_blob(blob, text)
     np.savez(result, **outputs)
 
 

@@ -26,12 +26,14 @@ class Family(OperatorRule):
     right, and only `.ncnn.param` is repaired. The type `Expression` asks for the text of an
     Expression and its inputs, `Stored` for a constant: a number, a list or a `StoredTensor`,
     `Indexes` for a list of such or None, `Ignored` for what says nothing beyond the shape of the
-    result (None is given). A default `?` allows an argument that is computed.
+    result (None is given), `Looked-up` for integers that an embedding reads. A default `?` allows an
+    argument that is computed. A family that is not `is_expressible` refuses whatever it is given.
     """
 
     operators: ClassVar[dict[str, Lower]] = {}
     has_python = False
     is_family = True
+    is_expressible: ClassVar[bool] = True
 
     def __init__(self, signature: str) -> None:
         self._signature = signature
