@@ -17,15 +17,16 @@ from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.pipeline.batch_faults import JOINED, find_batch_fault, split_mask
 from pnnxfix.pipeline.constants import read_constant
-from pnnxfix.pipeline.discovery import NCNN_PARAM
+from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM
 from pnnxfix.pipeline.empties import has_empty, leave_out_empty
+from pnnxfix.pipeline.integer_layers import find_integer_arithmetic
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.mixed_layouts import REASON as MIXED
 from pnnxfix.pipeline.mixed_layouts import find_mixed_layouts
 from pnnxfix.pipeline.powers import REASON as POWER
 from pnnxfix.pipeline.powers import rewrite_power
-from pnnxfix.pipeline.suspects import has_members
-from pnnxfix.rules.base import Layer, Lowering
+from pnnxfix.pipeline.suspects import has_members, may_compute_integers
+from pnnxfix.rules.base import INTEGER_TYPES, Layer, Lowering
 from pnnxfix.rules.shuffles import SHUFFLES, find_lost_reshape
 
 MENDED = "_fix"
@@ -46,6 +47,7 @@ JOINS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Normalize", "normalize"): ("F.normalize",),
     ("Softmax", "softmax"): ("F.softmax", "nn.Softmax", "F.log_softmax", "nn.LogSoftmax", "nn.Softmax2d"),
     ("CumulativeSum", "cumsum"): ("torch.cumsum",),
+    ("Clip", "clamp"): ("torch.clamp",),
     ("Slice", "chunk"): ("torch.chunk",),
     ("Slice", "tensor_split"): ("torch.tensor_split",),
     ("CopyTo", "slice_scatter"): ("torch.slice_scatter",),
@@ -122,8 +124,10 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
         found += [
             Contradiction(at.handle, at.operator, MIXED, at.lowering) for at in find_mixed_layouts(loaded)
         ]
+    if may_compute_integers(loaded.original[PNNX_PARAM]):
+        found += [Contradiction(*one) for one in find_integer_arithmetic(loaded)]
     if not layers:
-        return sorted(found, key=lambda one: one.handle)
+        return _in_order(found)
     joined = {handle for handles in layers.values() for handle in handles}
     names = {graph.type_and_name(handle)[1] for handle in graph if handle not in joined}
     pnnx = loaded.pnnx.graph
@@ -140,7 +144,17 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
             is_mended = graph.original(handle).name.endswith(MENDED)
             if operator != _RIGHT and not is_mended and handle not in empty:
                 found.extend(check.compare(operator, handle))
-    return sorted(found, key=lambda one: one.handle)
+    return _in_order(found)
+
+
+def _in_order(found: list[Contradiction]) -> list[Contradiction]:
+    """One for each layer, in their order. What is wrong in two ways has no repair that mends both."""
+    by_handle: dict[int, Contradiction] = {}
+    for one in sorted(found, key=lambda one: one.handle):
+        before = by_handle.get(one.handle)
+        both = one if before is None else Contradiction(one.handle, -1, f"{before.reason}; {one.reason}")
+        by_handle[one.handle] = both
+    return list(by_handle.values())
 
 
 def _is_unsized(layer: Operator) -> bool:
@@ -208,14 +222,15 @@ class _Check:
         found = self._shapes.find(operator.inputs[0]) if operator.inputs else None
         if found is None or not found[0] or min(found[0]) < 1:
             return ""
+        if found[1] in INTEGER_TYPES and layer.type not in {"Slice", "CopyTo"}:
+            return f"its integers ({found[1]}) are bits to a layer of floats"
+        if layer.type == "Clip":
+            return ""
         shape, batch = found[0], self._batch.left_out(operator.inputs[0])
         if operator.type in _REDUCTIONS or operator.type == "torch.norm":
             return self._reduction(operator, layer, shape, batch)
         if operator.type == _ATTENTION:
-            mask = next((word[11:] for word in operator.rest if word.startswith("$attn_mask=")), "")
-            known = self._shapes.find(mask) if mask else None
-            is_bool = known is not None and known[1] == "bool"
-            return "SDPA adds a mask of true and false as 1 and 0" if is_bool else ""
+            return self._mask(operator)
         if operator.type in {"torch.chunk", "torch.tensor_split"}:
             return self._chunk(operator, layer, shape)
         if operator.type == "torch.slice_scatter":
@@ -245,6 +260,20 @@ class _Check:
         if operator.type == "F.instance_norm":
             return "InstanceNorm takes a blob of two axes for one channel" if rank == 2 else ""
         return ""
+
+    def _mask(self, operator: Operator) -> str:
+        mask = next((word[11:] for word in operator.rest if word.startswith("$attn_mask=")), "")
+        known = self._shapes.find(mask) if mask else None
+        if known is None:
+            return ""
+        if known[1] == "bool":
+            return "SDPA adds a mask of true and false as 1 and 0"
+        query, key = (self._shapes.find(name) for name in operator.inputs[:2])
+        if query is None or key is None or len(query[0]) < 2 or len(key[0]) < 2:
+            return ""
+        rows, columns = query[0][-2], key[0][-2]
+        wide = known[0][-2:] == (rows, columns) or min(known[0], default=1) < 1
+        return "" if wide else f"SDPA takes no mask of {known[0]} for {rows} rows and {columns} columns"
 
     def _reduction(
         self, operator: Operator, layer: Operator, shape: tuple[int, ...], batch: int | None

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pnnxfix.codecs.number import Number
 from pnnxfix.graph.graph import Operator
-from pnnxfix.graph.shapes import Annotations
+from pnnxfix.graph.shapes import Annotation, Annotations
 from pnnxfix.graph.splits import EXPRESSION, is_network_output, origin
 from pnnxfix.pipeline.arguments import ATTRIBUTE, LISTS, Arguments, Refused
 from pnnxfix.pipeline.batch import Layout
@@ -206,25 +206,29 @@ class RegionLowerer:
         if found is None or not found[0]:
             if found is None and not self._shapes.is_scalar(operand):
                 raise Refused(Refusal(f"the shape of `{name}` is not in the files", _NO_SHAPE_HELP))
-            value = Value(self._builder, blob, (), (1,))
+            value = self._constant_of(operand, found) or Value(self._builder, blob, (), (1,))
         else:
-            value = self._shaped(name, operand, blob, *found)
+            value = self._constant_of(operand, found) or self._shaped(name, operand, blob, *found)
         self._values[operand] = value
         return value
+
+    def _constant_of(self, operand: str, found: Annotation | None) -> Value | None:
+        """A stored tensor whose blob holds bytes or int32 bits, which no layer computes with, as floats."""
+        maker = self._pnnx.maker(operand)
+        if maker is None or maker.type != ATTRIBUTE or found is None or found[1] in FLOAT_TYPES:
+            return None
+        if found[1] != "bool" and self._loaded.integers.find(operand) is None:
+            reason = f"{maker.name} holds {found[1]}, or too large integers, and floats hold small ones only"
+            raise Refused(Refusal(reason, _INTEGER_HELP))
+        stored = self.stored(maker)
+        return replace(self._builder.constant(stored.numbers, stored.shape), dtype=found[1])
 
     def _shaped(self, name: str, operand: str, blob: str, shape: tuple[int, ...], dtype: str) -> Value:
         if min(shape) < 1:
             raise Refused(Refusal(f"`{name}` has an axis of unknown or no size", _NO_SHAPE_HELP))
-        attribute = self._pnnx.maker(operand)
-        if dtype == "bool" and attribute is not None and attribute.type == ATTRIBUTE:
-            # Its blob holds single bytes, which no layer of ncnn computes with.
-            mask = self.stored(attribute)
-            return replace(self._builder.constant(mask.numbers, mask.shape), dtype=dtype)
+        source = self._pnnx.maker(operand)
         bounds = self._loaded.integers.find(operand) if dtype in INTEGER_TYPES else None
-        if bounds is not None and attribute is not None and attribute.type == ATTRIBUTE:
-            table = self.stored(attribute)
-            return replace(self._builder.constant(table.numbers, table.shape), dtype=dtype)
-        is_index = bounds is not None and attribute is not None and attribute.type == "pnnx.Input"
+        is_index = bounds is not None and source is not None and source.type == "pnnx.Input"
         if dtype not in FLOAT_TYPES and not is_index and not (dtype == "bool" and self._is_computed(operand)):
             what = "complex numbers" if dtype.startswith("c") else "integers"
             reason = f"`{name}` holds {what} ({dtype}), and ncnn's layers compute on floats only"

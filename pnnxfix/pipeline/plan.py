@@ -86,7 +86,7 @@ class LeakPlanner:
         self._traced: dict[str, TracedConstants | None] = {}
         self._operator_calls = None if loaded.python is None else OperatorCalls(loaded.python)
         self._regions: RegionPlanner | None = None
-        self._lie = doubt
+        self._doubt = self._lie = doubt
         self._blocked: Refusal | None = None
         self.plan = Plan()
 
@@ -237,8 +237,9 @@ class LeakPlanner:
         written: str | Refusal = Refusal(
             "pnnxfix has no rule for the operator", "replace the operator in the PyTorch model"
         )
-        if self._blocked is not None:
-            written = self._blocked
+        stop = self._blocked or self._doubt
+        if stop is not None:
+            written = stop
         elif wrong.lowering is not None:
             lower_row(graph, wrong.handle, wrong.lowering, lambda blob: blob, self._options.fuse)
             written = _describe(wrong.lowering.layers)
@@ -255,6 +256,7 @@ class LeakPlanner:
         refusal = written if isinstance(written, Refusal) else None
         if refusal is None:
             mark_mended(graph, layer)
+            self.plan.is_lowered = True
         help_text = f"`pnnxfix fix` writes {written}" if refusal is None else refusal.help
         message = f"`{layer.type}` is not what the model computes: {wrong.reason}"
         reason = None if refusal is None else refusal.reason

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+_INTEGER_EXPRESSION = re.compile(rb"^pnnx\.Expression .*#\d+=\([0-9,?]*\)[iu]\d", re.MULTILINE)
 NAMES = (
-    b" amax_", b" amin_", b" chunk_", b" cumsum_", b" in_", b" interpolate_", b" logsumexp_", b" max_",
-    b" mean_", b" min_", b" norm_", b" normalize_", b" prod_", b" remainder_", b" rmsn_", b" sdpa_",
+    b" amax_", b" amin_", b" chunk_", b" clamp_", b" cumsum_", b" in_", b" interpolate_", b" logsumexp_",
+    b" max_", b" mean_", b" min_", b" norm_", b" normalize_", b" prod_", b" remainder_", b" rmsn_", b" sdpa_",
     b" softmax_", b" sum_", b" upsample_", b" tensor_split_", b" slice_scatter_", b" pad_", b" stack_",
     b" attention_", b" pow_", b" pixelshuffle_", b" pixelunshuffle_", b" channelshuffle_",
 )  # fmt: skip
@@ -31,3 +32,8 @@ def may_contradict(param: bytes) -> bool:
 def may_be_unfed(param: bytes) -> bool:
     """Whether an input may have the name of an output."""
     return b" 0 1 out" in param
+
+
+def may_compute_integers(pnnx: bytes) -> bool:
+    """Whether an Expression of `.pnnx.param` reads or makes integers. Cost: one search."""
+    return _INTEGER_EXPRESSION.search(pnnx) is not None

@@ -12,11 +12,12 @@ class WrongLayer(Rule):
     of all elements, `torch.norm` of orders other than 1 and 2), a Normalize of another order or axis
     than ncnn's layer has, a Softmax or CumulativeSum along the batch axis, a Slice into equal parts
     where the parts differ, an InstanceNorm or RMSNorm over axes that the layer cannot take together,
-    an Interp of a volume or of mode nearest-exact, an SDPA with a mask of true and false, a
-    MultiHeadAttention over a batch with a mask for each of its members, a Concat along the batch axis,
-    of five axes, or of a stored tensor without elements, as an empty cache of keys and values, a
-    BatchNorm that gets the members of another axis than the batch's, a BinaryOp whose inputs hold
-    different axes of theirs as the members of a batch, BinaryOp 17 and 18, which are not
+    an Interp of a volume or of mode nearest-exact, an SDPA with a mask of true and false or one that
+    is to be repeated over its rows, a MultiHeadAttention over a batch with a mask for each of its
+    members, a Concat along the batch axis, of five axes, or of a stored tensor without elements, as an
+    empty cache of keys and values, a BatchNorm that gets the members of another axis than the batch's,
+    a BinaryOp whose inputs hold different axes of theirs as the members of a batch, arithmetic on
+    integers, whose bits a layer takes for floats, BinaryOp 17 and 18, which are not
     `torch.remainder`, BinaryOp 6, which is no power where its base is 0 or below, and a PixelShuffle,
     Reorg or ShuffleChannel that took the place of a reshape, too (PNX226).
 

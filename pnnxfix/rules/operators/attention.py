@@ -116,6 +116,12 @@ class Attention(Family):
             x="f32[1,2,5,8]",
             y="f32[1,2,5,8]",
         ),
+        Case(
+            "F.scaled_dot_product_attention(x, x, x, attn_mask=y * 3)",
+            id="attention-with-one-mask-for-all-rows",
+            x="f32[1,2,5,8]",
+            y="f32[1,1,1,5]",
+        ),
         Refused(
             "F.scaled_dot_product_attention(x, x, x, dropout_p=0.5)",
             id="attention-with-dropout",

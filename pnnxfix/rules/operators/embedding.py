@@ -36,7 +36,8 @@ class Embedding(Family):
 
     What it finds: `nn.Embedding` in `.ncnn.param`, as pnnx leaves it where two modules share one
     (`model.shared` of T5). Where leaked operators compute the integers (the positions that roberta
-    counts from its input), the embedding is lowered with them.
+    counts from its input), the embedding is lowered with them, and so it is where pnnx gave arithmetic of
+    integers to layers that take their bits for floats, next to zero (PNX150).
 
     Why it breaks: ncnn has no layer of that name. Its Embed reads int32 bits, which only an input of
     the network or a stored tensor has: ncnn's layers compute on floats only.
@@ -92,6 +93,27 @@ class Embedding(Family):
             id="counted-places",
             setup=_TABLES,
             x="f32[1,8]",
+        ),
+        Case(
+            "n(e(i) + v(3 * i + 2))",
+            id="multiplied-indexes",
+            setup={**_TABLES, "v": "nn.Embedding(70, 8)"},
+            rows=16,
+            i="i64[1,8]",
+        ),
+        Case(
+            "c(x) / s",
+            id="divided-by-integers",
+            setup={"c": "nn.Conv2d(3, 4, 1)", "s": "torch.tensor([3, 5, 2, 7, 9])"},
+            x="f32[1,3,6,5]",
+        ),
+        Refused(
+            "n(e(i) + q(i // 4))",
+            id="divided-indexes",
+            because="how large",
+            setup=_TABLES,
+            rows=16,
+            i="i64[1,8]",
         ),
         Refused("i.float() * 2.5", id="integers-without-bounds", because="integers", i="i64[1,8]"),
         Refused(
