@@ -147,6 +147,9 @@ class RegionLowerer:
             raise Refused(Refusal(reason, "report this with the files"))
         result = replace(result, dtype=self._dtype(operand) or "f32")
         self._values[operand] = result
+        if result.dtype not in FLOAT_TYPES | INTEGER_TYPES | {"bool"}:
+            reason = f"the result is of type {result.dtype}, of which ncnn has no blobs"
+            raise Refused(Refusal(reason, "split complex numbers into two tensors in the PyTorch model"))
         if result.dtype in INTEGER_TYPES and self._loaded.integers.find(operand) is None:
             reason = (
                 f"how large the integers ({result.dtype}) get is not certain, and floats hold small ones only"

@@ -17,7 +17,7 @@ Put = Callable[[str], Path]
 
 
 def parse(text: str) -> Graph:
-    return Graph([row.split() for row in text.strip().split("\n")])
+    return Graph(text.strip().split("\n"))
 
 
 TABLES = """

@@ -164,4 +164,5 @@ class Selection(Family):
         Case("torch.isfinite(x)", id="isfinite", x=_X),
         Refused("torch.where(x > 0, 1, 0)", id="where-integers", because="integers", x=_X),
         Refused("(x > 0).long()", id="to-long", because="integers", x=_X),
+        Refused("x.to(torch.complex64)", id="to-complex", because="of which ncnn has no blobs", x=_X),
     )
