@@ -81,6 +81,7 @@ class RegionLowerer:
         self._builder.argument_makers = set()
         self._builder.own = row
         self._builder.takes_own_bytes = False
+        self._builder.own_attributes = tuple(word for word in part.operator.rest if word.startswith("@"))
         self._builder.integers_fit = all(
             one is None or one[1] not in INTEGER_TYPES or self._loaded.integers.find(name) is not None
             for one, (name, _) in zip(found, part.results, strict=True)
@@ -94,7 +95,7 @@ class RegionLowerer:
             reason = f"its arguments do not fit {part.operator.type}: {error}"
             raise Refused(Refusal(reason, _MISFIT_HELP)) from error
         results = (made,) if isinstance(made, Value) else tuple(made)
-        has_bytes = owns_bytes(row) or any(word.startswith("@") for word in part.operator.rest)
+        has_bytes = owns_bytes(row) or bool(self._builder.own_attributes)
         if has_bytes and not self._builder.takes_own_bytes and not self._keeps_own_layer(row):
             results = self._consume_bytes(row, results)
         if len(results) != len(part.results):

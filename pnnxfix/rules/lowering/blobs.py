@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pnnxfix.rules.lowering.builder import Builder
 
 _NO_BATCH = 233
+_ATTRIBUTE = re.compile(r"@(\w+)=\(((?:[1-9]\d{0,8},){0,3}[1-9]\d{0,8})\)f32")
 
 
 class BlobBuilder:
@@ -26,7 +28,8 @@ class BlobBuilder:
     `result_types` their dtypes (None: not said), `argument_makers` the types of the operators that
     make its tensors, `own` the layer that pnnx made of it. `integers_fit`: results that are integers
     are small enough for floats to hold them exactly. `weights` are numbers that a layer reads from the
-    .bin in its own place, `takes_own_bytes` says that a layer reads those of the operator in hand.
+    .bin in its own place, `takes_own_bytes` says that a layer reads those of the operator in hand,
+    `own_attributes` are its attributes as `.pnnx.param` has them (`@bias=(8)f32`).
     """
 
     def __init__(self) -> None:
@@ -39,6 +42,7 @@ class BlobBuilder:
         self.integers_fit = False
         self.weights: dict[int, tuple[float, ...]] = {}
         self.takes_own_bytes = False
+        self.own_attributes: tuple[str, ...] = ()
         self._reshaped: dict[str, tuple[str, Shape | None]] = {}
 
     # views: torch's side of a tensor, no layer
@@ -183,6 +187,18 @@ class BlobBuilder:
         """A row of the operator's own weight for each index, where no layer reads the weight yet."""
         self.takes_own_bytes = True
         return self._embed(indexes, width, count, (RAW_FLOATS,))
+
+    def own_weights(self) -> dict[str, Value]:
+        """The operator's own weights by name, where no layer reads them yet: raw floats in this order."""
+        self.takes_own_bytes = True
+        weights = {}
+        for word in self.own_attributes:
+            found = _ATTRIBUTE.fullmatch(word)
+            if found is None:
+                raise NotExpressible(f"the weight {word[:40]} is none of floats")
+            shape = tuple(int(size) for size in found[2].split(","))
+            weights[found[1]] = self._add("MemoryData", (), _sizes(shape), shape, shape)
+        return weights
 
     def _embed(self, indexes: Value, width: int, count: int, weights: tuple[float, ...]) -> Value:
         if indexes.blob is None or prod(indexes.blob[:-1]) != 1:
