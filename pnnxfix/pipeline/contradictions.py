@@ -25,6 +25,7 @@ from pnnxfix.pipeline.mixed_layouts import REASON as MIXED
 from pnnxfix.pipeline.mixed_layouts import find_mixed_layouts
 from pnnxfix.pipeline.powers import REASON as POWER
 from pnnxfix.pipeline.powers import rewrite_power
+from pnnxfix.pipeline.reshape_layers import find_wrong_reshapes
 from pnnxfix.pipeline.suspects import has_members, may_compute_integers
 from pnnxfix.rules.base import INTEGER_TYPES, Layer, Lowering
 from pnnxfix.rules.shuffles import SHUFFLES, find_lost_reshape
@@ -124,6 +125,7 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
         found += [
             Contradiction(at.handle, at.operator, MIXED, at.lowering) for at in find_mixed_layouts(loaded)
         ]
+        found += [Contradiction(*one) for one in find_wrong_reshapes(loaded)]
     if may_compute_integers(loaded.original[PNNX_PARAM]):
         found += [Contradiction(*one) for one in find_integer_arithmetic(loaded)]
     if not layers:

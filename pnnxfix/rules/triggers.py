@@ -16,6 +16,9 @@ _RETYPED = rb"""(?mx)^(?:torch\.(?:sum|mean|prod|cumsum|cumprod|norm)|F\.(?:log_
     [ ]\#\d{1,9}=\([^)\n]{0,99}\)(\w+)[ ]\#\d{1,9}=\([^)\n]{0,99}\)(?!\1\b)"""
 # A division that gives integers was no true one.
 _INTEGER_DIVISION = rb"(?m)[ ]expr=\S{0,300}\bdiv\(.{1,300}[ ]#\d{1,9}=\([^)\n]{0,99}\)[iu]\d+\r?$"
+# A reshape with more or fewer sizes than its result has axes.
+_MISCOUNTED = rb"""(?mx)^Tensor\.reshape[ ].{0,300}[ ]shape=\((\d+(?:,\d+){0,9})
+    (?:,[-\d,]{1,99}\)[ ].{0,300}[ ]\#\d{1,9}=\(\1\)|\)[ ].{0,300}[ ]\#\d{1,9}=\(\1,[\d,]{1,99}\))\w+\r?$"""
 _INPUT = "INPUT"  # stands for each value that forward is given
 _INPUTS = ("input=", "weight=", "index=", "indices=")
 _DTYPED = "sum mean prod cumsum cumprod softmax log_softmax norm"
@@ -71,6 +74,7 @@ TRIGGERS = {
         r"= self\.(?:pixelshuffle|pixelunshuffle|channelshuffle)_\d+\(v_\d+\)",
         by_row=rb"(?m)^nn\.(?:PixelShuffle|PixelUnshuffle|ChannelShuffle) ",
     ),
+    "PNX227": Trigger((".reshape(",), r" = v_\d+\.reshape\(", by_row=_MISCOUNTED),
 }
 """By the rule's code."""
 

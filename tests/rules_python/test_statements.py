@@ -67,6 +67,16 @@ UNCHANGED: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["v_9 = torch.sum(v_0, dim=(1,), dtype=torch.float64)"],
         ["torch.sum s 1 1 0 9 dim=(1) $input=0 #0=(4,6)f32 #9=(4)f64"],
     ),
+    "reshape": (
+        [],
+        ["v_9 = v_0.reshape(2, -1, 3)"],
+        ["Tensor.reshape r 1 1 0 9 shape=(2,-1,3) $input=0 #0=(4,6)f32 #9=(2,4,3)f32"],
+    ),
+    "reshape-of-other-elements": (
+        [],
+        ["v_9 = v_0.reshape(2, 4, 3, 1)"],
+        ["Tensor.reshape r 1 1 0 9 shape=(2,4,3,1) $input=0 #0=(4,5)f32 #9=(2,4,3)f32"],
+    ),
     "pixel-shuffle": (
         ["pixelshuffle_0 = nn.PixelShuffle(upscale_factor=2)"],
         ["v_9 = self.pixelshuffle_0(v_0)"],
@@ -156,8 +166,9 @@ def test_few_other_fixtures_have_a_finding_of_these_rules() -> None:
     found = [f"{f.path.relative_to(FIXTURES)}:{f.line} {f.code}" for f in report.findings if f.code in OWN]
     # pnnx prints this one as `v_0[...,[3,0,0,2,1]]`, which takes the last axis for the second.
     index = "lowering/20261020/index/model_pnnx.py:38 PNX220"
+    sizes = [f"lowering/20261020/computed-sizes/model_pnnx.py:{line} PNX227" for line in range(48, 60, 2)]
     shuffles = [f"lowering/20261020/lost-reshapes/model_pnnx.py:{line} PNX226" for line in (55, 56, 57)]
-    assert found == [index, *shuffles, "lowering/20261020/shared-table/model_pnnx.py:45 PNX223"]
+    assert found == [*sizes, index, *shuffles, "lowering/20261020/shared-table/model_pnnx.py:45 PNX223"]
 
 
 # what each kind becomes, in the newest release
@@ -233,6 +244,11 @@ EXPECTED: dict[str, dict[str, str]] = {
     "missing-mask": {},
     "eight-bit-weight": {},
     "tied-weight": {"v_2 = self.m_d_e(v_1, v_0)": "v_2 = self.m_d_e(v_0)"},
+    "wrong-sizes": {
+        "v_1 = v_0.reshape(4, 3)": "v_1 = v_0.reshape(4, 3, 2)",
+        "v_2 = v_0.reshape(2, 6, 2, 2, -1)": "v_2 = v_0.reshape(2, 6, 2)",
+        "v_3 = v_0.reshape(3, 2, 4, 4)": "v_3 = v_0.reshape(3, 2, 4)",
+    },
     "lost-reshape": {
         "v_2 = self.pixelshuffle_0(v_1)": "v_2 = self.pixelshuffle_0(v_1.reshape(1, 16, 4, 4))",
         "v_3 = self.pixelunshuffle_0(v_1)": "v_3 = self.pixelunshuffle_0(v_1.reshape(1, 4, 8, 8))",
