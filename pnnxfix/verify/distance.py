@@ -28,13 +28,13 @@ class Value:
 def find_errors(left: Sequence[Value], right: Sequence[Value]) -> npt.NDArray[np.float32]:
     """The relative L2 error of each right value against each left one, inf where they cannot be one.
 
-    Cost: a product of matrices for each number of elements.
+    Cost: a product of matrices for each number of elements. What is finite on one side alone is no pair.
     """
     errors = np.full((len(left), len(right)), np.inf, np.float32)
-    groups: dict[int, tuple[list[int], list[int]]] = {}
+    groups: dict[object, tuple[list[int], list[int]]] = {}
     for side, values in enumerate((left, right)):
         for at, value in enumerate(values):
-            groups.setdefault(value.signature.count, ([], []))[side].append(at)
+            groups.setdefault(_class(value.signature), ([], []))[side].append(at)
     for lefts, rights in groups.values():
         if not lefts or not rights:
             continue
@@ -46,10 +46,13 @@ def find_errors(left: Sequence[Value], right: Sequence[Value]) -> npt.NDArray[np
             norms = np.array([_norm(left[at].signature) for at in lefts])
             distance = np.sqrt(np.maximum(square, 0.0)) / norms[:, None]
         for column, (at, _) in enumerate(rows):
-            for row, other in enumerate(lefts):
-                if _same_specials(left[other].signature, right[at].signature):
-                    errors[other, at] = min(errors[other, at], distance[row, column])
+            errors[lefts, at] = np.fmin(errors[lefts, at], distance[:, column])
     return errors
+
+
+def _class(signature: Signature) -> object:
+    """Values of two classes cannot be one: they differ in elements, or in which of them are finite."""
+    return signature.count, signature.nans, signature.infinities
 
 
 def _norm(signature: Signature) -> float:
@@ -57,13 +60,9 @@ def _norm(signature: Signature) -> float:
     return max(signature.norm, 1e-6 * math.sqrt(max(signature.count, 1)))
 
 
-def _same_specials(a: Signature, b: Signature) -> bool:
-    return a.nans == b.nans and a.infinities == b.infinities
-
-
 def is_rearranged(a: Signature, b: Signature) -> bool:
     """Whether two values hold the same elements, perhaps in another order."""
-    if a.count != b.count or not _same_specials(a, b):
+    if _class(a) != _class(b):
         return False
     scale = max(a.norm, 1e-20)
     spread = max(abs(a.moments[3]), abs(a.moments[4]), 1e-20)

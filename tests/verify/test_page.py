@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from pnnxfix.verify.drawing import draw
 from pnnxfix.verify.neighbourhood import Comparison, Node, View, look_around
 from pnnxfix.verify.outcome import Divergence, FormReport, Measure, Place, Step, Verdict
 from pnnxfix.verify.page import render_page
+from tests.verify.conftest import Verify
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ROWS = """Input in0 0 1 in0
@@ -78,9 +80,8 @@ def test_nodes_do_not_meet_whatever_their_numbers(first: int) -> None:
     assert svg.count("L") == 2  # the edge past the two products goes straight beside each
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
-def test_chromium_draws_it(tmp_path: Path) -> None:
-    pytest.importorskip("fast_sugiyama")
+def look(page: str, folder: Path) -> str:
+    """What Chromium finds once it has laid the page out: nodes, whether they meet and are seen, points."""
     assert BROWSER is not None
     # The page tells about itself: what the browser measured after layout goes into its title.
     probe = """<script>onload = () => {
@@ -91,15 +92,44 @@ def test_chromium_draws_it(tmp_path: Path) -> None:
       const points = document.querySelectorAll("circle").length;
       document.title = `nodes ${boxes.length} overlap ${overlap} visible ${visible} points ${points}`;
     }</script>"""
-    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", make_page())
-    (tmp_path / "page.html").write_text(page.replace("</body>", f"{probe}</body>"))
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    (folder / "page.html").write_text(page.replace("</body>", f"{probe}</body>"))
     command = [
         BROWSER,
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
-        f"--user-data-dir={tmp_path / 'profile'}",
+        f"--user-data-dir={folder / 'profile'}",
+        "--virtual-time-budget=2000",
+        "--dump-dom",
+        (folder / "page.html").as_uri(),
     ]
-    command += ["--virtual-time-budget=2000", "--dump-dom", (tmp_path / "page.html").as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert "<title>nodes 5 overlap false visible true points 6</title>" in done.stdout
+    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert title is not None, done.stderr
+    return title[1]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+def test_chromium_draws_it(tmp_path: Path) -> None:
+    pytest.importorskip("fast_sugiyama")
+    assert look(make_page(), tmp_path) == "nodes 5 overlap false visible true points 6"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+def test_chromium_draws_a_real_report(put: Callable[[str], Path], verify: Verify, tmp_path: Path) -> None:
+    pytest.importorskip("fast_sugiyama")
+    pytest.importorskip("torch")
+    folder = put("attention")
+    param = folder / "model.ncnn.param"
+    param.write_text(param.read_text().replace("7 8 0=16 1=1.000000e-5", "7 8 0=16 1=1.000000e-1", 1))
+    code, report, _ = verify("--bisect", "--report", folder / "out.html", folder)
+    steps = report["conversions"][0]["forms"][1]["divergence"]["steps"]
+    points = sum(step["error"] is not None for step in steps)
+    assert code == 1
+    found = re.fullmatch(
+        rf"nodes (\d+) overlap false visible true points {points}",
+        look((folder / "out.html").read_text(), tmp_path),
+    )
+    assert found is not None
+    assert int(found[1]) > 10
