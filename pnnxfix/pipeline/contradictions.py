@@ -320,7 +320,7 @@ class _Check:
         if isinstance(order, int | float) and order != 2:
             return f"Normalize has no norm of order {order}"
         wanted = {axis - (axis > batch) for axis in axes}
-        if batch in axes or rank == 2 or (rank == 3 and wanted != {0}):
+        if batch in axes or rank in (2, 4) or (rank == 3 and wanted != {0}):
             return f"Normalize does not take axis {min(axes)} of {len(shape)}"
         return ""
 

@@ -39,6 +39,7 @@ LAYERS_OF = {
     "pnnx.Expression": {"BinaryOp", "UnaryOp"},
     "torch.cumsum": {"CumulativeSum"},
     "Tensor.expand": {"Tile"},
+    "Tensor.repeat": {"Tile"},
     "nn.Embedding": {"Embed"},
     "nn.Linear": {"Gemm", "InnerProduct"},
     "nn.LayerNorm": {"LayerNorm"},

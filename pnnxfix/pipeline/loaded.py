@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pnnxfix.codecs.ncnn_script import NcnnScript
     from pnnxfix.graph.blobs import Blob, BlobFacts
     from pnnxfix.pipeline.batch import BatchAxes
+    from pnnxfix.pipeline.folding import Folding
     from pnnxfix.pipeline.integers import IntegerBounds
 
 LARGEST_TEXT = 1 << 28
@@ -163,6 +164,17 @@ class LoadedConversion:
         assert self.pnnx is not None
         graph = self.pnnx.graph
         return IntegerBounds(graph, Annotations(graph), lambda operator: read_stored(self, operator))
+
+    @cached_property
+    def folding(self) -> Folding:
+        """The tensors of the pnnx graph that depend on no input."""
+        from pnnxfix.graph.shapes import Annotations
+        from pnnxfix.pipeline.folding import Folding
+        from pnnxfix.pipeline.stored import read_stored
+
+        assert self.pnnx is not None
+        graph = self.pnnx.graph
+        return Folding(graph, Annotations(graph), lambda operator: read_stored(self, operator))
 
     @cached_property
     def blobs(self) -> BlobFacts:

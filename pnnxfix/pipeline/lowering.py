@@ -70,6 +70,8 @@ class RegionLowerer:
         )
 
     def _lower_part(self, part: Part, is_first: bool) -> None:
+        if self._fold(part):
+            return
         row = self._ncnn[part.handle]
         if part.operator.type == "torch.matmul" and row.type == "MatMul" and "0=1" in row.rest:
             self._transpose_other(part.operator, row)
@@ -107,6 +109,22 @@ class RegionLowerer:
                 reason = f"ncnn has no layer for one of the results of `{part.operator.type}`"
                 raise Refused(Refusal(reason, "leave that result out of the PyTorch model"))
         self._places.extend([part.handle] * (len(self._builder.layers) - len(self._places)))
+
+    def _fold(self, part: Part) -> bool:
+        """Whether a part's result depends on no input: then it is stored, or nobody needs it."""
+        if len(part.results) != 1:
+            return False
+        (operand, blob), folding = part.results[0], self._loaded.folding
+        if folding.is_inner(operand):
+            return True
+        numbers, shape = folding.find(operand), self._result_shape(operand)
+        if numbers is None or shape is None:
+            return False
+        layout = self._loaded.batch.layout(operand, shape)
+        sizes = shape if isinstance(layout, Refusal) or layout.blob is None else layout.blob
+        self._finish(operand, blob, self._builder.view(self._builder.constant(numbers, sizes), shape))
+        self._places.extend([part.handle] * (len(self._builder.layers) - len(self._places)))
+        return True
 
     def _keeps_own_layer(self, row: Operator) -> bool:
         """Whether the layers written for the operator in hand hold the row's own, with its weights."""

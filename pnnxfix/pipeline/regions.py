@@ -148,7 +148,7 @@ class Regions:
         found = self._shapes.find(operand)
         if found is None or not found[0]:
             return True
-        if self._computes_integers(operand):
+        if self._computes_integers(operand) or self._loaded.folding.is_inner(operand):
             return False
         return self._loaded.batch.is_plain(operand, found[0]) and not self._overflows_attention(operand)
 
@@ -183,7 +183,7 @@ class Regions:
         found = self._shapes.find(operand)
         if found is None or not found[0]:
             return True
-        if self._computes_integers(operand):
+        if self._computes_integers(operand) or self._loaded.folding.is_inner(operand):
             return False
         has_room = self._loaded.batch.has_room(operand, found[0], self.takes_members)
         return has_room and not self._overflows_attention(operand)
@@ -214,6 +214,8 @@ class Regions:
                 continue
             if self.is_blob(operand) or maker is None or maker.type == "pnnx.Attribute":
                 continue
+            if self._loaded.folding.is_inner(operand):
+                continue  # its numbers are known, whichever layers made them
             rule = self._rules.get(maker.type)
             if part.inputs is None or not isinstance(rule, Family):
                 reason = f"`{maker.type}` makes a tensor of {self._describe(operand)}"

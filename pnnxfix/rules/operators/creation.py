@@ -10,6 +10,11 @@ from pnnxfix.rules.lowering.builder import Builder, NotExpressible, Value
 from pnnxfix.rules.lowering.family import Family
 
 _LARGEST = 1 << 22
+_SIZED = (
+    "(lambda m: (setattr(m, 'c', nn.Conv2d(3, 5, 1)), m)[1])"
+    "(type('E', (nn.Module,), {'__module__': 'network', 'forward': lambda self, x: self.sized(self.c(x)), "
+    "'sized': lambda self, y: (y, tuple(y.shape[2:]))})())"
+)
 
 
 def _shape(b: Builder) -> tuple[int, ...]:
@@ -64,7 +69,9 @@ class Creation(Family):
 
     Why it breaks: ncnn has no such layer and refuses to load the graph.
 
-    Repair: a MemoryData layer with the numbers, whose bytes go to the head of `.ncnn.bin`.
+    Repair: a MemoryData layer with the numbers, whose bytes go to the head of `.ncnn.bin`. What is computed
+    from such a tensor and from no input (the positions of xcit: `torch.arange` to sines of fractions) is
+    worked out, in float32, and stored in its place.
 
     Limits: floats only; the shape must be in `.pnnx.param`. What is not initialised (`empty`) has no
     content that could be stored, and a fill with an infinity no spelling.
@@ -120,4 +127,15 @@ class Creation(Family):
         "aten::linspace(Scalar start, Scalar end, int steps) -> Tensor": _linspace,
         "torch.arange(Scalar start=0, Ignored end, Scalar step=1, Ignored dtype) -> Tensor": _arange,
     }
-    cases = (Case("x.clone().zero_() + x * 2", id="zero", x="f32[3,4]"),)
+    cases = (
+        Case("x.clone().zero_() + x * 2", id="zero", x="f32[3,4]"),
+        Case(
+            "z, (h, w) = s(x)\ny = torch.arange(1, h + 1).to(torch.float32).unsqueeze(1).repeat(1, 1, w)\n"
+            "p = (y / (y[:, -1:, :] + 1e-6) * 6.28)[:, :, :, None] / t\n"
+            "p = torch.stack((p[:, :, :, 0::2].sin(), p[:, :, :, 1::2].cos()), 4).flatten(3)\n"
+            "return z + d(p.permute(0, 3, 1, 2))",
+            id="positions-of-a-size",
+            setup={"s": _SIZED, "d": "nn.Conv2d(4, 5, 1)", "t": "torch.tensor([1.0, 1.0, 100.0, 100.0])"},
+            x="f32[1,3,4,6]",
+        ),
+    )

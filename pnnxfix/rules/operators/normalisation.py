@@ -209,6 +209,7 @@ class Normalisation(Family):
     }
     cases = (
         Case("torch.cdist(x, y, p=1.0)", id="cdist", x="f32[4,3]", y="f32[5,3]"),
+        Case("F.normalize(x, dim=-1)", id="normalize-of-four-axes", x="f32[2,3,4,5]"),
         Case("F.cosine_similarity(x, y, dim=1)", id="cosine", x="f32[3,6,5]", y="f32[3,6,5]"),
         Case(
             "F.layer_norm(x, (5,), y, z, 1e-5)",
