@@ -11,6 +11,7 @@ from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.graph.splits import origin
 from pnnxfix.pipeline.batch import MAX_RANK, BatchAxes
+from pnnxfix.pipeline.mixed_layouts import reshape_words
 from pnnxfix.rules.base import Layer, Lowering
 
 JOINED = ("torch.cat", "torch.stack", "nn.BatchNorm1d", "F.batch_norm")
@@ -57,3 +58,39 @@ def split_mask(
     given = (f"0={sizes[2]}", f"1={sizes[1]}", f"11={heads}", f"12={NO_BATCH}", "13=0", f"2={members}")
     reshape = Layer("Reshape", (layer.inputs[-1],), given)
     return Lowering.chain([reshape, Layer(layer.type, (*layer.inputs[:-1], "@0"), layer.rest)])
+
+
+def mend_product(
+    operator: Operator, layer: Operator, batch: BatchAxes, shapes: Annotations
+) -> Lowering | None:
+    """The product of two stacks of matrices, each cut into its matrices; None where it is that already.
+
+    pnnx knows that torch.bmm does so, and takes another axis for the batch where a reshape beside it leads
+    it to: ncnn then multiplies other matrices, or stops since they are not as many.
+    """
+    names = (*operator.inputs, *operator.outputs)
+    found = [shapes.find(name) for name in names]
+    axes = [batch.left_out(name) for name in names]
+    if len(names) != 3 or len(layer.inputs) != 2 or layer.rest or None in axes or None in found:
+        return None
+    if all(axis == 0 for axis in axes) or all(axis == NO_BATCH for axis in axes):
+        return None
+    shaped = [one[0] for one in found if one is not None]
+    layers: list[Layer] = []
+    inputs = []
+    for blob, shape, axis in zip(layer.inputs, shaped, axes, strict=False):
+        words = reshape_words(shape, axis, 0)
+        if len(shape) != 3 or min(shape) < 1 or words is None:
+            return None
+        if axis != 0:
+            layers.append(Layer("Reshape", (blob,), words))
+            blob = f"@{len(layers) - 1}"
+        inputs.append(blob)
+    layers.append(Layer(layer.type, tuple(inputs)))
+    after = axes[2]
+    if after not in {0, None}:
+        words = reshape_words(shaped[2], 0, after)
+        if words is None:
+            return None
+        layers.append(Layer("Reshape", (f"@{len(layers) - 1}",), words))
+    return Lowering.chain(layers)

@@ -15,7 +15,7 @@ from math import inf
 from pnnxfix.graph.batch_axis import NO_BATCH
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
-from pnnxfix.pipeline.batch_faults import JOINED, find_batch_fault, split_mask
+from pnnxfix.pipeline.batch_faults import JOINED, find_batch_fault, mend_product, split_mask
 from pnnxfix.pipeline.constants import read_constant
 from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM
 from pnnxfix.pipeline.empties import has_empty, leave_out_empty
@@ -49,6 +49,7 @@ JOINS: dict[tuple[str, str], tuple[str, ...]] = {
     ("Softmax", "softmax"): ("F.softmax", "nn.Softmax", "F.log_softmax", "nn.LogSoftmax", "nn.Softmax2d"),
     ("CumulativeSum", "cumsum"): ("torch.cumsum",),
     ("Clip", "clamp"): ("torch.clamp",),
+    ("MatMul", "bmm"): ("torch.bmm",),
     ("Slice", "chunk"): ("torch.chunk",),
     ("Slice", "tensor_split"): ("torch.tensor_split",),
     ("CopyTo", "slice_scatter"): ("torch.slice_scatter",),
@@ -70,6 +71,7 @@ JOINS: dict[tuple[str, str], tuple[str, ...]] = {
 # Their input stands as the batch axis wants it, whatever comes before.
 _ALWAYS_RIGHT = frozenset({"nn.BatchNorm2d", "nn.BatchNorm3d"})
 _RIGHT = -1
+_OTHER_MATRICES = "its inputs are cut into the members of a batch along an axis of their matrices"
 _ONE_MASK = "its mask is one for each member of the batch, and it takes the first of them for all"
 _LAYER_OF = {name: kind for kind, name in JOINS}
 _LAYERS = {kind for kind, _ in JOINS} | {"BinaryOp", "Concat"}
@@ -199,6 +201,9 @@ class _Check:
             return [] if lowering is None else [Contradiction(handle, number, _ONE_MASK, lowering)]
         if operator.type in SHUFFLES:
             return list(self._lost_reshape(number, operator, handle, layer))
+        if operator.type == "torch.bmm":
+            lowering = mend_product(operator, layer, self._batch, self._shapes)
+            return [] if lowering is None else [Contradiction(handle, number, _OTHER_MATRICES, lowering)]
         if operator.type in JOINED:
             reason = find_batch_fault(number, operator, layer, self._batch, self._shapes)
         else:

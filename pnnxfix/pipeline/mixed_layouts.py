@@ -102,11 +102,11 @@ class _Walk:
             if members == 1 and count != 1:
                 # In front of the whole a batch of one is left out.
                 whole = shape if axis == NO_BATCH else shape[1:] if (axis, shape[0]) == (0, 1) else ()
-                words[origin(self._ncnn, blob)] = _words(whole, before, NO_BATCH)
+                words[origin(self._ncnn, blob)] = reshape_words(whole, before, NO_BATCH)
             elif members > 1 and count == 1 and at >= 0 and shape[at] == members:
-                words[origin(self._ncnn, blob)] = _words(shape, NO_BATCH, at)
+                words[origin(self._ncnn, blob)] = reshape_words(shape, NO_BATCH, at)
             elif members > 1 and count != 1 and (count != members or before not in {None, at}):
-                words[origin(self._ncnn, blob)] = _words(shape, before, at)
+                words[origin(self._ncnn, blob)] = reshape_words(shape, before, at)
         if not words:
             return
         last = expansion.rows[-1]
@@ -155,7 +155,7 @@ def _cut(layer: Operator) -> tuple[tuple[int, ...], int] | None:
     return sizes, int(axis)
 
 
-def _words(shape: tuple[int, ...], before: int | None, after: int) -> tuple[str, ...] | None:
+def reshape_words(shape: tuple[int, ...], before: int | None, after: int) -> tuple[str, ...] | None:
     """The parameters of a Reshape to a shape, whose batch axis was `before` and will be `after`."""
     is_inside = after == NO_BATCH or 0 <= after < len(shape)
     if before is None or not is_inside or not 1 <= len(shape) <= MAX_RANK:

@@ -9,7 +9,7 @@ NAMES = (
     b" amax_", b" amin_", b" chunk_", b" clamp_", b" cumsum_", b" in_", b" interpolate_", b" logsumexp_",
     b" max_", b" mean_", b" min_", b" norm_", b" normalize_", b" prod_", b" remainder_", b" rmsn_", b" sdpa_",
     b" softmax_", b" sum_", b" upsample_", b" tensor_split_", b" slice_scatter_", b" pad_", b" stack_",
-    b" attention_", b" pow_", b" pixelshuffle_", b" pixelunshuffle_", b" channelshuffle_",
+    b" attention_", b" bmm_", b" pow_", b" pixelshuffle_", b" pixelunshuffle_", b" channelshuffle_",
 )  # fmt: skip
 """What pnnx calls the layers that can contradict their operator."""
 _MEMBERS = re.compile(rb" 13=(?!233\b)\d")

@@ -16,7 +16,8 @@ class WrongLayer(Rule):
     is to be repeated over its rows, a MultiHeadAttention over a batch with a mask for each of its
     members, a Concat along the batch axis, of five axes, or of a stored tensor without elements, as an
     empty cache of keys and values, a BatchNorm that gets the members of another axis than the batch's,
-    a BinaryOp whose inputs hold different axes of theirs as the members of a batch, arithmetic on
+    a BinaryOp whose inputs hold different axes of theirs as the members of a batch, a MatMul for
+    `torch.bmm` whose inputs hold rows as the members, arithmetic on
     integers, whose bits a layer takes for floats, BinaryOp 17 and 18, which are not
     `torch.remainder`, BinaryOp 6, which is no power where its base is 0 or below, and a PixelShuffle,
     Reorg or ShuffleChannel that took the place of a reshape, too (PNX226).
