@@ -103,6 +103,32 @@ def test_what_is_not_certain_stays(expression: str, child: Child, tmp_path: Path
     assert not (tmp_path / "b.pt").exists()
 
 
+ZEROED = {
+    "part": ("y = x.clone()\ny[1:2].zero_()\nreturn y * 2", True),
+    "two-parts": ("y = x.clone()\ny[0:1].zero_()\nz = y + 1\ny[::2].zero_()\nreturn y * z", True),
+    "of-what-is-given": ("x[1:2].zero_()\nreturn x * 2", False),
+    "beside-a-view": ("y = x.clone()\nz = y.view(-1)\ny[1:2].zero_()\nreturn y.sum() + z", False),
+    "beside-a-list": ("y = x.clone()\nz = [y, x]\ny[1:2].zero_()\nreturn torch.stack(z)", True),
+    "part-of-a-part": ("y = x.clone()\ny[:, 1:2].zero_()\nreturn y * 2", False),
+    "read-itself": ("y = x.clone()\nz = y[1:2].zero_()\nreturn y + z", False),
+}
+
+
+@pytest.mark.parametrize(("body", "is_rewritten"), ZEROED.values(), ids=ZEROED)
+def test_a_part_set_to_zero(body: str, is_rewritten: bool, child: Child, tmp_path: Path) -> None:
+    scope: dict[str, Any] = {"torch": torch}
+    lines = "\n    ".join(body.split("\n"))
+    exec(f"def f(module, x):\n    {lines}", scope)
+    network = type("Network", (torch.nn.Module,), {"forward": scope["f"]})()
+    torch.jit.trace(network, torch.randn(2, 3, 4), check_trace=False).save(tmp_path / "a.pt")
+    answer = child.ask("prepare", path=str(tmp_path / "a.pt"), target=str(tmp_path / "b.pt"))
+    assert bool(answer["rewritten"]) == is_rewritten
+    if is_rewritten:
+        assert "aten::zero_" not in list_kinds(tmp_path / "b.pt")
+        x = torch.randn(2, 3, 4)
+        assert torch.equal(torch.jit.load(tmp_path / "b.pt")(x.clone()), network(x.clone()))
+
+
 def test_the_original_file_stays_and_submodules_are_reached(child: Child, tmp_path: Path) -> None:
     class Inner(torch.nn.Module):
         def forward(self, x: Any) -> Any:

@@ -56,7 +56,7 @@ def prepare(path: str, target: str) -> dict[str, Any]:
     for graph in graphs:
         for node in list(_walk(graph)):
             before = node.kind()
-            if _rewrite(graph, node, is_real):
+            if _rewrite(graph, node, is_real) or _put_zeros_back(graph, node):
                 done[before] += 1
     if done:
         model.save(target)
@@ -117,10 +117,46 @@ def _may_copy(node: Any) -> bool:
     """Whether what is written in place is read nowhere else: no view, no input, no parameter."""
     value = next(iter(node.inputs()))
     producer = value.node()
-    owned = producer.kind() == "prim::CallMethod" or (
-        producer.kind().startswith("aten::") and producer.kind()[6:] not in _VIEWS
-    )
+    owned = producer.kind() == "prim::CallMethod" or _makes_own(producer)
     return owned and all(use.user == node or use.user.isBefore(node) for use in value.uses())
+
+
+def _makes_own(node: Any) -> bool:
+    """Whether the result of an operator shares no memory with what it reads, as far as its kind tells."""
+    return node.kind().startswith("aten::") and node.kind()[6:] not in _VIEWS
+
+
+def _put_zeros_back(graph: Any, node: Any) -> bool:
+    """`whole[a:b].zero_()` becomes a new `whole`: of a constant one, pnnx folds the part for itself."""
+    import torch
+
+    if node.kind() != "aten::zero_" or node.output().uses():
+        return False
+    part = next(iter(node.inputs()))
+    cut = part.node()
+    if cut.kind() != "aten::slice" or len(part.uses()) != 1:
+        return False
+    whole, *where = cut.inputs()
+    producer = whole.node()
+    if not _makes_own(producer) or producer.kind().endswith("_"):
+        return False
+    for use in whole.uses():
+        reader = use.user
+        keeps = not _makes_own(reader) or reader.kind().endswith("_")
+        if reader.owningBlock() != node.owningBlock() or (keeps and reader != cut and reader.isBefore(node)):
+            return False
+    unit = torch.jit.CompilationUnit(
+        "def f(x, part, dim: int, start: int, end: int, step: int):\n"
+        "    return torch.slice_scatter(x, torch.zeros_like(part), dim, start, end, step)\n"
+    )
+    with graph.insert_point_guard(node):
+        (made,) = graph.insertGraph(unit.f.graph, [whole, part, *where])
+    made.setType(whole.type())
+    for use in whole.uses():
+        if use.user.isAfter(node):
+            use.user.replaceInput(use.offset, made)
+    node.destroy()
+    return True
 
 
 def _matches(row: Rewrite, node: Any) -> bool:

@@ -24,6 +24,11 @@ def matmul(b: Builder, x: Value, y: Value) -> Value:
 def linear(b: Builder, x: Value, weight: Value, bias: Value | None) -> Value:
     """x @ weight.T + bias, the weight turned by the MatMul itself."""
     out, inner = weight.shape if weight.rank == 2 else (1, weight.size)
+    if bias is not None and bias.size not in {1, out}:
+        raise NotExpressible(
+            f"pnnx has cut the bias of {out} numbers to {bias.size}: the model writes into a part of it",
+            "convert the model with `pnnxfix convert --prepare`, which writes that another way",
+        )
     rows = x.size // inner
     shape = (*x.shape[:-1], out) if weight.rank == 2 else x.shape[:-1]
     left, right = b.as_blob(x, (rows, inner)), b.as_blob(weight, (out, inner))
