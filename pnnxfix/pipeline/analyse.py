@@ -15,7 +15,7 @@ from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, TORCHSCRIPT
 from pnnxfix.pipeline.findings import Place, make_finding
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 from pnnxfix.pipeline.selection import Selection
-from pnnxfix.pipeline.suspects import may_be_unfed, may_compute_integers, may_contradict
+from pnnxfix.pipeline.suspects import may_be_unfed, may_be_wide, may_compute_integers, may_contradict
 from pnnxfix.report import Finding
 from pnnxfix.rules.triggers import find_triggered
 
@@ -127,7 +127,9 @@ def _may_lie(loaded: LoadedConversion) -> bool:
     if may_be_unfed(param):
         return True
     pnnx = loaded.original.get(PNNX_PARAM, b"")
-    return loaded.pnnx is not None and (may_contradict(param) or may_compute_integers(pnnx))
+    return loaded.pnnx is not None and (
+        may_contradict(param) or may_compute_integers(pnnx) or may_be_wide(pnnx)
+    )
 
 
 def _own_python(loaded: LoadedConversion, result: Analysis) -> PythonFile | None:

@@ -13,6 +13,7 @@ NAMES = (
 )  # fmt: skip
 """What pnnx calls the layers that can contradict their operator."""
 _MEMBERS = re.compile(rb" 13=(?!233\b)\d")
+_WIDE = re.compile(rb"pnnx\.Input [^\n(]*\((?:[^,)\n]*,){4}")
 _EMPTY = re.compile(rb"MemoryData +\S+ +0 1 \S+ +0=0\s")
 
 
@@ -27,6 +28,11 @@ def may_contradict(param: bytes) -> bool:
         return True
     # Concat along the batch, or of a tensor without elements.
     return b" 0=-233" in param or _EMPTY.search(param) is not None
+
+
+def may_be_wide(pnnx: bytes) -> bool:
+    """Whether an input may have more axes than a blob."""
+    return _WIDE.search(pnnx) is not None
 
 
 def may_be_unfed(param: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Inputs of a network that lost their name to an output."""
+"""Inputs of a network that cannot be fed: they lost their name to an output, or have too many axes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.graph.splits import is_network_output
+from pnnxfix.pipeline.batch import MAX_RANK
 from pnnxfix.pipeline.discovery import NCNN_PARAM, NCNN_PY, TORCHSCRIPT
 from pnnxfix.pipeline.findings import Place, make_finding
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.selection import Selection
 from pnnxfix.report import Finding
 from pnnxfix.rules.base import Refusal
-from pnnxfix.rules.wrong import UnfedInput
+from pnnxfix.rules.wrong import UnfedInput, WideInput
 
 _BFLOAT16 = 15  # ATen's number of the type
 
 
 def feed_inputs(loaded: LoadedConversion, selection: Selection, blocked: Refusal | None) -> list[Finding]:
     """Report such inputs, and give them their names back unless `blocked` says why not."""
-    findings: list[Finding] = []
+    findings = _find_wide_inputs(loaded, selection)
     if loaded.ncnn is None or not selection.wants(UnfedInput.code, path := loaded.files[NCNN_PARAM]):
         return findings
     graph = loaded.ncnn.graph
@@ -44,6 +45,24 @@ def feed_inputs(loaded: LoadedConversion, selection: Selection, blocked: Refusal
     return findings
 
 
+def _find_wide_inputs(loaded: LoadedConversion, selection: Selection) -> list[Finding]:
+    """Report the inputs that no blob of ncnn holds."""
+    if loaded.ncnn is None or not selection.wants(WideInput.code, path := loaded.files[NCNN_PARAM]):
+        return []
+    graph, findings = loaded.ncnn.graph, []
+    for name, given in loaded.script.inputs.items():
+        axes = len(given.shape) - (given.batch_axis != NO_BATCH)
+        handle = graph.producer(name)
+        if axes > MAX_RANK and handle is not None and graph.original(handle).type == "Input":
+            message = f"the input `{name}` cannot be fed: it has {axes} axes, and a blob {MAX_RANK}"
+            help_text = "reshape it to fewer axes outside of the PyTorch model"
+            reason = "ncnn has no blob for it"
+            findings.append(
+                make_finding(WideInput, Place(path, handle + 1), message, help_text, name, reason)
+            )
+    return findings
+
+
 def _feed_script(loaded: LoadedConversion, name: str, output: str) -> Refusal | None:
     """Let `_ncnn.py`, if it is there, make and feed the input; why that cannot be."""
     if NCNN_PY not in loaded.files:
@@ -52,7 +71,7 @@ def _feed_script(loaded: LoadedConversion, name: str, output: str) -> Refusal | 
     axis = loaded.script.outputs.get(output)
     if shape is None or axis is None:
         return Refusal("the shape of the input is not in the files", "keep model.pnnx.param beside the model")
-    if len(shape) - (axis != NO_BATCH) > 4:
+    if len(shape) - (axis != NO_BATCH) > MAX_RANK:
         return Refusal(f"an input of {len(shape)} axes cannot be fed to ncnn", "reduce its rank")
     text = add_input(loaded.script_text, name, shape, axis)
     if text is None:

@@ -69,3 +69,27 @@ class UnfedInput(Rule):
 
     code = "PNX151"
     name = "unfed-input"
+
+
+class WideInput(Rule):
+    """An input with more axes than a blob.
+
+    What it finds: an input that `_ncnn.py` makes with five axes and no batch, or six with one.
+
+    Why it breaks: a blob has four axes besides a batch, so ncnn can be given no such input, and pnnx
+    says nothing. What does not depend on it can be computed all the same.
+
+    Repair: none; the network that is exported must be given fewer axes.
+
+    Limits: found only with `.pnnx.param` and `_ncnn.py`.
+
+    Example:
+        in2 = torch.rand(14, 8, 5, 9, 10, dtype=torch.float)
+        ex.input("in2", ncnn.Mat(in2.numpy(), batch_index=233).clone())
+
+    Source: ncnn mat.h; conversions of 20261020.
+    """
+
+    code = "PNX152"
+    name = "wide-input"
+    fixable = "never"

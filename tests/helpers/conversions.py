@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import runpy
 import shutil
 from dataclasses import dataclass
@@ -59,6 +60,12 @@ class Stored:
         """The operator that stays in the ncnn graph beside the repaired ones, or nothing."""
         types = {row.split()[0] for row in self.text(".ncnn.param").splitlines()[2:]}
         return next((kind for kind in STRANGERS if kind in types), "")
+
+    @property
+    def has_wide_input(self) -> bool:
+        """Whether the script feeds five axes and no batch, more than a blob has."""
+        script = self.text("_ncnn.py")
+        return "batch_index=233" in script and re.search(r"torch\.rand\((\d+, ){5}", script) is not None
 
     def text(self, suffix: str) -> str:
         """A file of the conversion by the end of its name (`_pnnx.py`)."""

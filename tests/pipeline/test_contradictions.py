@@ -146,6 +146,28 @@ def test_layer_that_is_wrong_for_any_operator_needs_no_join(tmp_path: Path) -> N
     assert (folder / "model.ncnn.param").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis", "is_wide"),
+    [
+        ((2, 3, 4, 5, 6), 233, True),
+        ((2, 3, 4, 5, 6), 0, False),
+        ((1, 2, 3, 4, 5, 6), 0, True),
+        ((3, 4, 5, 6), 233, False),
+    ],
+)
+def test_input_of_more_axes_than_a_blob(
+    shape: tuple[int, ...], axis: int, is_wide: bool, tmp_path: Path
+) -> None:
+    text = ",".join(map(str, shape))
+    words = f"$input=0 #0=({text})f32 #1=({text})f32"
+    folder = _write(tmp_path, "F.relu", words, "ReLU relu_0", "")
+    (folder / "model_ncnn.py").write_text(
+        f"    in0 = torch.rand({', '.join(map(str, shape))}, dtype=torch.float)\n"
+        f'            ex.input("in0", ncnn.Mat(in0.numpy(), batch_index={axis}).clone())\n'
+    )
+    assert _codes(pnnxfix.check(folder)) == ["PNX152"] * is_wide
+
+
 def test_input_with_the_name_of_an_output(tmp_path: Path) -> None:
     (tmp_path / "model.ncnn.param").write_text("7767517\n1 1\nInput in0 0 1 out0\n")
     (tmp_path / "model.ncnn.bin").write_bytes(b"")

@@ -13,6 +13,7 @@ from pnnxfix.pipeline.run import check_paths
 from tests.helpers.conversions import FAMILY, LEAKED, STORED, Stored, snapshot
 
 EXPRESSION, UNKNOWN_LAYER, LEAKED_CALL, BARE_SPECIAL = "PNX201", "PNX900", "PNX110", "PNX202"
+WIDE_INPUT = "PNX152"
 Found = set[tuple[str, int, int, str]]
 """Ending of the file name, line, column and code."""
 
@@ -23,6 +24,8 @@ def find_leaks(stored: Stored) -> Found:
     known = known_layers()
     for line, row in enumerate(stored.text(".ncnn.param").splitlines()[2:], 3):
         kind = row.split()[0]
+        if kind == "Input" and stored.has_wide_input:
+            found.add((".ncnn.param", line, 1, WIDE_INPUT))
         if kind == "pnnx.Expression":
             found.add((".ncnn.param", line, 1, EXPRESSION))
         elif kind not in known:
