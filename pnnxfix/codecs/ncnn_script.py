@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 NO_BATCH = 233
 """pnnx's number for "no axis of this tensor is the batch": the blob keeps all axes."""
@@ -35,8 +35,7 @@ _LONGEST_LINE = 10_000  # the patterns above look to the end of the line from ea
 INTEGER_DTYPES = frozenset({"long", "int", "short", "uint8", "int8", "int16", "int32", "int64", "bool"})
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptInput:
+class ScriptInput(NamedTuple):
     """One input that the script feeds: torch shape, torch dtype name, and the batch axis or 233."""
 
     shape: tuple[int, ...]
@@ -44,8 +43,7 @@ class ScriptInput:
     batch_axis: int
 
 
-@dataclass(frozen=True, slots=True)
-class OutputBlob:
+class OutputBlob(NamedTuple):
     """A blob that the script is to extract, the variable that holds it, and its batch axis or 233."""
 
     blob: str
@@ -53,8 +51,7 @@ class OutputBlob:
     batch_axis: int
 
 
-@dataclass(frozen=True, slots=True)
-class NcnnScript:
+class NcnnScript(NamedTuple):
     """What the script says about the network's inputs and outputs, by blob name.
 
     `has_members`: it feeds batches of any size, so blobs may hold several members of a batch.

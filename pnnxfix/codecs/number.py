@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import re
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 FLT_MAX = 3.4028234663852886e38
 _INT32 = 1 << 32
@@ -41,8 +41,7 @@ _SPECIAL = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(NamedTuple):
     """One number as one file spells it.
 
     `slack` is how far the number that was meant may lie from `value` because of the spelling

@@ -8,7 +8,7 @@ Source: ncnn's layers, and the batch rule that pnnx applies to operators of fixe
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pnnxfix.graph.graph import Graph, Operator
 
@@ -16,8 +16,7 @@ NO_BATCH = 233
 """pnnx's mark for a tensor without batch axis: its blob keeps all axes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(NamedTuple):
     """`batch_axis`: the torch axis that the blob leaves out, NO_BATCH if none, None if not certain.
 
     `rank` is the number of axes that the blob has, None if not certain. `dims` are the
@@ -36,9 +35,9 @@ class Blob:
         if shape is None or self.rank is None or self.dims is not None:
             return self
         if self.rank == len(shape):
-            return replace(self, batch_axis=NO_BATCH)
+            return self._replace(batch_axis=NO_BATCH)
         return (
-            self if self.rank == len(shape) - 1 and self.batch_axis == 0 else replace(self, batch_axis=None)
+            self if self.rank == len(shape) - 1 and self.batch_axis == 0 else self._replace(batch_axis=None)
         )
 
 
@@ -198,13 +197,13 @@ class BlobFacts:
             return Blob(batch_axis=0, rank=_RANK_OF_RESULT[kind], is_float=True)
         if kind == "Reduction" and sources:
             if maker.parameter("4") == "1":
-                return replace(sources[0], dims=None, is_single=False, is_float=True)
+                return sources[0]._replace(dims=None, is_single=False, is_float=True)
             # 1=1 (the default) reduces all axes, and without 4=1 to a single element.
             return Blob(is_single=maker.parameter("1") in {None, "1"}, is_float=True)
         if kind in _COPIES and sources:
             return sources[0]
         if kind in _ELEMENTWISE and sources:
-            return replace(sources[0], dims=None, is_float=True)
+            return sources[0]._replace(dims=None, is_float=True)
         if kind == "BinaryOp" and sources:
             layouts = {(s.batch_axis, s.rank) for s in sources if not s.is_single and s.dims is None}
             axis, rank = layouts.pop() if len(layouts) == 1 else (None, None)

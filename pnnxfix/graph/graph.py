@@ -6,18 +6,19 @@ sorted, renamed or cleaned up.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, KeysView, Sequence
 from functools import cached_property
+from itertools import chain
+from typing import NamedTuple
 
 from pnnxfix.graph.index import Index, Row
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(NamedTuple):
     """One row: an operator of pnnx or a layer of ncnn.
 
     `rest` are its words after the operands: parameters, attributes, argument names, shapes.
+    Thousands are made at times, and a frozen dataclass takes four times as long to make.
     """
 
     type: str
@@ -58,7 +59,8 @@ class Graph:
         # What edits have changed in the index: operands by name, None for one that nobody makes any more.
         self._producer: dict[str, int | None] = {}
         self._users: dict[str, list[int]] = {}
-        self._cache: dict[int, Operator] = {}
+        self._original: dict[int, Operator] = {}
+        self._latest: dict[int, Operator] = {}
         self._names: set[str] | None = None
         self._given_out: set[str] = set()
         self._number = 0
@@ -71,19 +73,19 @@ class Graph:
 
     def __iter__(self) -> Iterator[int]:
         """The handles of the rows as they were read, removed ones left out."""
-        for index, kind in enumerate(self.types, self._first):
-            if kind and self.edits.get(index) != []:
+        for index, line in enumerate(self._lines[self._first :], self._first):
+            if line.strip() and self.edits.get(index) != []:
                 yield index
 
     @property
-    def types(self) -> Sequence[str]:
-        """The type of each row as it was read, from the first line on; empty for a blank line."""
-        return self._index.types
+    def types(self) -> KeysView[str]:
+        """The types of the rows as they were read, in the order in which they first come."""
+        return self._index.by_type.keys()
 
-    def of_types(self, types: Container[str]) -> list[int]:
+    def of_types(self, types: Iterable[str]) -> list[int]:
         """The handles of the rows that were read with one of the types, removed ones left out."""
-        found = [handle for handle, kind in enumerate(self.types, self._first) if kind in types]
-        return [handle for handle in found if self.edits.get(handle) != []]
+        found = [handle for kind in types for handle in self._index.by_type.get(kind, ())]
+        return sorted(handle for handle in found if self.edits.get(handle) != [])
 
     def type_and_name(self, handle: int) -> tuple[str, str]:
         """Of a row as it was read; cheaper than its operator."""
@@ -93,7 +95,7 @@ class Graph:
     @cached_property
     def row_count(self) -> int:
         """How many rows there were before any edit."""
-        return len(self.types) - self.types.count("")
+        return sum(map(len, self._index.by_type.values()))
 
     def __contains__(self, handle: int) -> bool:
         """Whether a handle is of a row; operators of the prologue have none."""
@@ -101,10 +103,7 @@ class Graph:
 
     def __getitem__(self, handle: int) -> Operator:
         """The operator of a row: its last one where an edit made several of it."""
-        edited = self.edits.get(handle)
-        if edited:
-            return edited[-1]
-        return self._cache.get(handle) or self.original(handle)
+        return self._latest.get(handle) or self.original(handle)
 
     def is_removed(self, handle: int) -> bool:
         return self.edits.get(handle) == []
@@ -122,16 +121,21 @@ class Graph:
             return None
         if handle < self._first:
             return next(op for op in self.prologue if operand in op.outputs)
-        for operator in self.edits.get(handle, ()):
-            if operand in operator.outputs:
-                return operator
-        return self[handle]
+        edited = self.edits.get(handle)
+        if edited is not None and len(edited) > 1:
+            return next((op for op in edited if operand in op.outputs), edited[-1])
+        return self._latest.get(handle) or self.original(handle)
 
     def users(self, operand: str) -> list[int]:
         """The handles of the rows that read an operand, once for each time they do."""
         if operand in self._users:
             return list(self._users[operand])
         return self._index.users(operand)
+
+    def is_read(self, operand: str) -> bool:
+        """Whether a row reads an operand; cheaper than its users."""
+        users = self._users.get(operand)
+        return self._index.is_read(operand) if users is None else bool(users)
 
     @property
     def shared(self) -> dict[str, list[int]]:
@@ -148,9 +152,10 @@ class Graph:
 
     def original(self, handle: int) -> Operator:
         """The operator of a row as it was read."""
-        operator = self._cache.get(handle)
+        operator = self._original.get(handle)
         if operator is None:
-            operator = self._cache[handle] = Operator.from_row(self._lines[handle].split())
+            operator = self._original[handle] = Operator.from_row(self._lines[handle].split())
+            self._latest.setdefault(handle, operator)
         return operator
 
     # editing
@@ -161,15 +166,21 @@ class Graph:
         The index follows. What the old operators made and nobody makes any more must have no
         reader left when all edits are done: `faults` of the pipeline's check would find it.
         """
-        for old in self.edits.get(handle, None) or [self[handle]]:
+        for old in self.edits.get(handle) or [self[handle]]:
             for name in old.inputs:
-                self._remove_user(name, handle)
+                users = self._own_users(name)
+                if handle in users:
+                    users.remove(handle)
             for name in old.outputs:
                 if self.producer(name) == handle:
                     self._producer[name] = None
             if self._names is not None:
                 self._names.discard(old.name)
         self.edits[handle] = list(operators)
+        if operators:
+            self._latest[handle] = operators[-1]
+        else:
+            self._latest.pop(handle, None)
         for new in operators:
             for name in new.inputs:
                 self._own_users(name).append(handle)
@@ -204,8 +215,8 @@ class Graph:
     def fresh_name(self, hint: str) -> str:
         """A name that no operator has."""
         if self._names is None:
-            lines = enumerate(self.types, self._first)
-            self._names = {self.type_and_name(handle)[1] for handle, kind in lines if kind}
+            rows = chain.from_iterable(self._index.by_type.values())
+            self._names = {self.type_and_name(handle)[1] for handle in rows}
             self._names.update(op.name for edit in self.edits.values() for op in edit)
         name = hint
         while name in self._names:
@@ -219,11 +230,6 @@ class Graph:
         if operand not in self._users:
             self._users[operand] = self._index.users(operand)
         return self._users[operand]
-
-    def _remove_user(self, operand: str, handle: int) -> None:
-        users = self._own_users(operand)
-        if handle in users:
-            users.remove(handle)
 
 
 def _substitute(operators: Sequence[Operator], old: Operator, new: Sequence[Operator]) -> list[Operator]:

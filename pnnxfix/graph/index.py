@@ -7,14 +7,17 @@ its lines take to be split.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Container, Sequence
 from functools import cached_property
-from itertools import count
 
 Row = list[str]
 
 _SPLITS = 6
 """The words up to an input and an output; the rest of a row is split only where its counts are others."""
+
+
+_COUNTS = {str(number): number for number in range(1, 10)}
 
 
 class MalformedRow(Exception):
@@ -28,7 +31,7 @@ class MalformedRow(Exception):
 class Index:
     """The edges among `lines[first:]`; a row is named by the place of its line.
 
-    `types` are the types of the rows, empty for a blank line. `producer` has the row that makes an
+    `by_type` has the rows of each type, in order. `producer` has the row that makes an
     operand, the first one if there are several. Faults that the rows have among themselves:
     `duplicates` are (operand, row) of a second producer, `early` of a reader that stands before any.
     """
@@ -37,22 +40,24 @@ class Index:
         """Cost: linear in the lines. Raises MalformedRow."""
         self._lines = lines
         self._first = first
-        self.types: list[str] = []
+        self.by_type: dict[str, list[int]] = {}
         self.producer: dict[str, int] = {}
         self.duplicates: list[tuple[str, int]] = []
         self.early: list[tuple[str, int]] = []
-        # By row: the output of one with one input and one output, else empty.
-        self._single: list[str] = []
         # What rows read, but for the links: from a row with one output to the next with one input.
         self._far: list[tuple[str, int]] = []
-        self._has_links = self._read()
-        if not self._has_links:
+        # The rows that do not just read what a row before them makes; there is one more than there are lines.
+        self._unlinked: Container[int] = ()
+        if not self._read():
             self._read_each_edge()
 
     def _read(self) -> bool:
         """Fill the lists; whether all rows stand in order, so that each link is one."""
-        types, single, far, split = self.types, self._single, self._far, _SPLITS
-        others: list[tuple[str, int]] = []
+        by_type: defaultdict[str, list[int]] = defaultdict(list)
+        far, split = self._far, _SPLITS
+        producer = self.producer
+        unlinked = {len(self._lines)}
+        more = 0  # outputs than rows
         before = ""
         at = self._first
         try:
@@ -62,30 +67,32 @@ class Index:
                 if len(row) >= split and row[2] == "1" == row[3]:
                     if row[4] != before:
                         far.append((row[4], at))
+                        unlinked.add(at)
                     before = row[5]
-                    single.append(before)
-                    types.append(row[0])
+                    producer[before] = at
+                    by_type[row[0]].append(at)
                     continue
                 before = ""
-                single.append("")
-                types.append(row[0] if row else "")
+                unlinked.add(at)
                 if row:
+                    by_type[row[0]].append(at)
                     inputs, outputs = _split_operands(row if len(row) <= split else line.split())
                     for name in inputs:
                         far.append((name, at))
                     for name in outputs:
-                        others.append((name, at))
+                        producer[name] = at
+                    more += len(outputs) - 1
         except (ValueError, IndexError):
             raise MalformedRow(at) from None
-        self.producer = producer = dict(zip(single, count(self._first), strict=False))
-        producer.pop("", None)
-        producer.update(others)
-        made = len(single) - single.count("") + len(others)
+        self.by_type = dict(by_type)
+        self._unlinked = unlinked
+        made = more + sum(map(len, by_type.values()))
         return made == len(producer) and all(producer.get(name, at) < at for name, at in far)
 
     def _read_each_edge(self) -> None:
         """What a row reads may be made elsewhere than in the row before it: all edges, one by one."""
         self.producer, self._far = {}, []
+        self._unlinked = range(len(self._lines) + 1)
         for at, line in enumerate(self._lines[self._first :], self._first):
             inputs, outputs = _split_operands(line.split())
             for name in inputs:
@@ -102,6 +109,10 @@ class Index:
         """The rows that read an operand, once for each time they do."""
         linked = [self.producer[operand] + 1] if self._is_linked(operand) else []
         return linked + self._readers.get(operand, [])
+
+    def is_read(self, operand: str) -> bool:
+        """Whether a row reads an operand."""
+        return operand in self._readers or self._is_linked(operand)
 
     @cached_property
     def shared(self) -> dict[str, list[int]]:
@@ -122,25 +133,18 @@ class Index:
             found.setdefault(name, []).append(at)
         return found
 
-    @cached_property
-    def _far_rows(self) -> set[int]:
-        return {at for _, at in self._far}
-
     def _is_linked(self, operand: str) -> bool:
         """Whether the row after the one that makes an operand reads just that one."""
         at = self.producer.get(operand)
-        if at is None or not self._has_links:
-            return False
-        following = self._single[at + 1 - self._first : at + 2 - self._first]
-        return following not in ([], [""]) and at + 1 not in self._far_rows
+        return at is not None and at + 1 not in self._unlinked
 
 
 def _split_operands(row: Row) -> tuple[Row, Row]:
     """The inputs and the outputs of a row; none of a blank one. Raises ValueError, IndexError."""
     if not row:
         return [], []
-    middle = 4 + _count(row[2])
-    end = middle + _count(row[3])
+    middle = 4 + (_COUNTS.get(row[2]) or _count(row[2]))
+    end = middle + (_COUNTS.get(row[3]) or _count(row[3]))
     if len(row) < end:
         raise ValueError(end)
     return row[4:middle], row[middle:end]

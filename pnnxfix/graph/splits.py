@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from pnnxfix.graph.graph import Graph, Operator
 
@@ -59,18 +58,20 @@ def drop_unread(graph: Graph, blob: str, keep: Collection[str] = ()) -> None:
     pending = [blob]
     while pending:
         blob = pending.pop()
+        if graph.is_read(blob) or is_network_output(blob):
+            continue
         maker = graph.maker(blob)
-        if maker is None or graph.users(blob) or is_network_output(blob) or blob in keep:
+        if maker is None or blob in keep:
             continue
         if maker.type == SPLIT:
             kept = tuple(name for name in maker.outputs if name != blob)
             if len(kept) == 1 and _bypass(graph, maker, kept[0]):
                 continue
             if kept:
-                graph.replace_operator(maker, replace(maker, outputs=kept))
+                graph.replace_operator(maker, maker._replace(outputs=kept))
                 continue
         elif not (maker.type in _WEIGHTLESS or is_empty(maker)) or any(
-            graph.users(name) or is_network_output(name) or name in keep for name in maker.outputs
+            graph.is_read(name) or is_network_output(name) or name in keep for name in maker.outputs
         ):
             continue
         graph.replace_operator(maker)
@@ -92,7 +93,7 @@ def _bypass(graph: Graph, split: Operator, kept: str) -> bool:
     if source is None or source.type != EXPRESSION:
         return False
     graph.replace_operator(split)
-    graph.replace_operator(source, replace(source, outputs=(kept,)))
+    graph.replace_operator(source, source._replace(outputs=(kept,)))
     return True
 
 

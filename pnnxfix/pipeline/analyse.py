@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,11 +61,7 @@ def analyse(
     unknown: list[int] = []
     if ncnn is not None:
         known = frozenset(known_layers()) | options.custom_layers
-        unknown = [
-            handle
-            for handle, kind in enumerate(ncnn.graph.types, ncnn.file.first_row)
-            if kind and kind not in known and handle not in without
-        ]
+        unknown = [at for at in ncnn.graph.of_types(ncnn.graph.types - known) if at not in without]
     python = _own_python(loaded, result)
     if unknown or (python is not None and _may_repair(python)) or _may_leak(loaded) or _may_lie(loaded):
         from pnnxfix.pipeline.plan import LeakPlanner
@@ -159,7 +155,7 @@ def _find_faults(loaded: LoadedConversion, selection: Selection, result: Analysi
         faults += find_row_faults(graph, one_reader=role == "ncnn")
         lost = next((f.refusal for f in faults if f.rule is WrongLayerCount and f.refusal), None)
         if lost is not None:  # what is there may make sense only with what is not
-            faults = [replace(fault, refusal=fault.refusal or lost) for fault in faults]
+            faults = [fault._replace(refusal=fault.refusal or lost) for fault in faults]
         wanted = [fault for fault in faults if selection.wants(fault.rule.code, Path(file.path))]
         for fault in wanted:
             line = file.first_row - 1 if fault.row is None else fault.row

@@ -81,6 +81,10 @@ class LeakCall:
         self._pnnx = None if leak.pnnx is None or loaded.pnnx is None else loaded.pnnx.graph[leak.pnnx]
         self._ncnn = None if leak.ncnn is None or loaded.ncnn is None else loaded.ncnn.graph[leak.ncnn]
         self._indexes = self._bind()
+        words = () if self._pnnx is None else reversed(self._pnnx.rest)  # the first of an operand counts
+        self._annotations = {
+            word[1 : word.index("=")]: word for word in words if word[0] == "#" and "=" in word
+        }
 
     def _bind(self) -> dict[str, int]:
         """The position of each argument among the row's inputs."""
@@ -127,7 +131,7 @@ class LeakCall:
         if self._pnnx is None:
             return None
         operand = self._pnnx.outputs[0] if argument == "return" else self.operand(argument)
-        return next((word for word in self._pnnx.rest if word.startswith(f"#{operand}=")), None)
+        return self._annotations.get(operand)
 
     # tensors
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from math import inf
+from typing import NamedTuple
 
 from pnnxfix.graph.batch_axis import NO_BATCH
 from pnnxfix.graph.graph import Graph, Operator
@@ -78,8 +78,7 @@ _LAYERS = {kind for kind, _ in JOINS} | {"BinaryOp", "Concat"}
 _TYPES = {kind: key for key, kinds in JOINS.items() for kind in kinds}
 
 
-@dataclass(frozen=True, slots=True)
-class Contradiction:
+class Contradiction(NamedTuple):
     """A layer, the operator that it contradicts, and how. `lowering` is there where no rule is needed.
 
     `operator` is -1 where it is not needed, or not known for certain.
@@ -180,7 +179,7 @@ def mark_mended(graph: Graph, layer: Operator) -> None:
     """Give what was written in place of a wrong layer a name of its own, so that it is not compared."""
     made = graph.maker(layer.outputs[0])
     if made is not None:
-        graph.replace_operator(made, replace(made, name=graph.fresh_name(layer.name + MENDED)))
+        graph.replace_operator(made, made._replace(name=graph.fresh_name(layer.name + MENDED)))
 
 
 class _Check:

@@ -58,9 +58,10 @@ def copy_access(source: os.stat_result, path: Path) -> None:
 def digest(path: Path) -> str:
     """The SHA-256 of a file's content, in constant memory."""
     result = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            result.update(block)
+    block = memoryview(bytearray(1 << 18))
+    with open(path, "rb", buffering=0) as file:
+        while size := file.readinto(block):
+            result.update(block[:size])
     return result.hexdigest()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.splits import SPLIT, drop_unread, is_network_output
@@ -14,8 +15,7 @@ from pnnxfix.rules.fuse import fuse_clip
 _RESULT = -1
 
 
-@dataclass(frozen=True, slots=True)
-class RegionLowering:
+class RegionLowering(NamedTuple):
     """The layers of a region. `places` has for each layer the ncnn row that it takes the place of.
 
     `results` are (value, blob): which layer, or which blob of before, becomes which blob. `constants`
@@ -28,7 +28,7 @@ class RegionLowering:
     places: tuple[int, ...]
     results: tuple[tuple[str, str], ...]
     constants: dict[int, tuple[float, ...]]
-    weights: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    weights: dict[int, tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,19 @@ def lower_row(
 ) -> None:
     """Replace a row by the layers that compute the same; `blob_of` gives an argument's blob."""
     layers = [
-        replace(layer, inputs=tuple(n if n.startswith("@") else blob_of(n) for n in layer.inputs))
+        layer._replace(inputs=tuple(n if n[:1] == "@" else blob_of(n) for n in layer.inputs))
         for layer in lowering.layers
     ]
-    outputs = graph[handle].outputs
-    results = tuple(zip(lowering.results, outputs, strict=True))
-    lower_rows(graph, RegionLowering((handle,), tuple(layers), (handle,) * len(layers), results, {}))
+    row = graph[handle]
+    is_alone = len(layers) == len(row.outputs) == 1 and lowering.results == ("@0",)
+    if is_alone and len(set(layers[0].inputs)) == len(layers[0].inputs):
+        # It takes over the row's name and output, and no input needs a Split.
+        kind, inputs, parameters, _ = layers[0]
+        replace_row(graph, handle, Operator(kind, row.name, inputs, row.outputs, parameters))
+    else:
+        results = tuple(zip(lowering.results, row.outputs, strict=True))
+        places = (handle,) * len(layers)
+        lower_rows(graph, RegionLowering((handle,), tuple(layers), places, results, {}, {}))
     if fuse and len(layers) == 1:
         fuse_clip(graph, handle)
 
@@ -120,14 +127,13 @@ def _rename(graph: Graph, lowering: RegionLowering) -> bool:
     for at in lowering.handles:
         graph.replace(at)
     names = tuple(result if name == blob else name for name in maker.outputs)
-    graph.replace_operator(maker, replace(maker, outputs=names))
+    graph.replace_operator(maker, maker._replace(outputs=names))
     for name in others:
         drop_unread(graph, name)
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Use:
+class _Use(NamedTuple):
     """Who reads a value: a layer's input, or the region's result number `position`."""
 
     layer: int

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.pipeline.traces import JOURNAL, LOCK, is_staged, is_token
@@ -15,8 +15,7 @@ _VERSION = 1
 _MAX_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One file of an interrupted write: its plain name, its new content, its old size and time."""
 
     name: str
@@ -26,8 +25,7 @@ class Entry:
     old_mtime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Journal:
+class Journal(NamedTuple):
     """What a committed write still owes: entry `i` has its new content in staged file `i`."""
 
     token: str
@@ -36,7 +34,7 @@ class Journal:
 
 def encode(journal: Journal) -> bytes:
     """The journal as it is stored; it names no staged file and no directory, so none can be forged."""
-    files = [asdict(entry) for entry in journal.entries]
+    files = [entry._asdict() for entry in journal.entries]
     return json.dumps({"version": _VERSION, "token": journal.token, "files": files}).encode()
 
 

@@ -13,8 +13,8 @@ import os
 import stat
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.pipeline.disk import explain
@@ -24,8 +24,7 @@ _POLL_SECONDS = 0.02
 _BUSY = {errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(NamedTuple):
     """A lock that is held; `previous` is the token of a write that was killed, or empty."""
 
     path: Path

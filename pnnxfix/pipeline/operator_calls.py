@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pnnxfix.codecs.number import Number, read_printed
 from pnnxfix.codecs.python_source import LeakedCall, PythonFile, find_values
 from pnnxfix.rules.base import Refusal
-from pnnxfix.rules.schema_call import Translation, translate
+from pnnxfix.rules.schema_call import SchemaArguments, Translation, is_known, translate
 from pnnxfix.rules.schema_values import Value, read_value
 
 _FLOAT32_STEP = 2.0**-24
 
-Settle = Callable[[int], Number | Refusal]
+Settle = Callable[[SchemaArguments, int], Number | Refusal]
 
 
 class OperatorCalls:
@@ -24,21 +24,29 @@ class OperatorCalls:
         self._aliases: dict[str, list[int]] | None = None
 
     def translate(self, call: LeakedCall, settle: Settle) -> Translation | Refusal:
-        """The Python of a call. `settle` gives the number that a rounded argument stands for."""
+        """The Python of a call. `settle` gives the number that a rounded argument stands for.
+
+        It is given what names the arguments in the place of a rule, and the argument's position.
+        """
         values = []
+        rule = SchemaArguments(call.operator, len(call.arguments))
         for at, text in enumerate(call.arguments):
             value = self._read(text)
             doubt = _find_doubt(value)
             if doubt and value.items:
                 return Refusal(f"{doubt} (in {value.text[:40]})", "edit this statement by hand")
             if doubt or _is_rounded(value):
-                number = settle(at)
+                number = settle(rule, at)
                 if isinstance(number, Number):
                     value = read_value(number.text, self._find)
                 elif doubt:
                     return number
             values.append(value)
         return translate(call.operator, values, len(call.targets))
+
+    def is_known(self, operator: str) -> bool:
+        """Whether PyTorch has an operator."""
+        return is_known(operator)
 
     def find_aliases(self, name: str) -> list[int]:
         """The lines of the statements `v_5 = v_4` of a value: how pnnx unpacks a list of one element."""

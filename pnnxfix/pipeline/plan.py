@@ -24,17 +24,16 @@ from pnnxfix.pipeline.findings import Place, find_places, make_finding
 from pnnxfix.pipeline.graph_edits import NewNumbers, lower_row, lower_rows, replace_row
 from pnnxfix.pipeline.leaks import Leak, find_leaks
 from pnnxfix.pipeline.loaded import LoadedConversion, has_wide_tensors
-from pnnxfix.pipeline.operator_calls import OperatorCalls
 from pnnxfix.pipeline.selection import Selection
 from pnnxfix.pipeline.unfed import feed_inputs
 from pnnxfix.report import Finding, Problem
 from pnnxfix.rules.base import Layer, OperatorRule, Refusal, Rule
 from pnnxfix.rules.leaks import BareSpecial, BareWord, LeakedOperator, UnknownLayer, UnknownOperator
 from pnnxfix.rules.registry import operator_rules
-from pnnxfix.rules.schema_call import SchemaArguments, is_known
 from pnnxfix.rules.wrong import WrongLayer
 
 if TYPE_CHECKING:
+    from pnnxfix.pipeline.operator_calls import OperatorCalls
     from pnnxfix.pipeline.region_plan import RegionPlanner
 
 _LONGEST_SHOWN = 300
@@ -84,7 +83,11 @@ class LeakPlanner:
         self._broken = broken
         self._order, self._positions = self._count()
         self._traced: dict[str, TracedConstants | None] = {}
-        self._operator_calls = None if loaded.python is None else OperatorCalls(loaded.python)
+        self._operator_calls: OperatorCalls | None = None
+        if loaded.python is not None:
+            from pnnxfix.pipeline.operator_calls import OperatorCalls
+
+            self._operator_calls = OperatorCalls(loaded.python)
         self._regions: RegionPlanner | None = None
         self._doubt = self._lie = doubt
         self._blocked: Refusal | None = None
@@ -307,9 +310,9 @@ class LeakPlanner:
         call = leak.python
         if place is None or call is None or self._operator_calls is None:
             return
-        result = self._operator_calls.translate(call, lambda argument: self._settle(leak, call, argument))
+        result = self._operator_calls.translate(call, lambda rule, at: self._settle(leak, call, rule, at))
         rule: type[Rule] = LeakedOperator
-        if isinstance(result, Refusal) and not is_known(leak.type):
+        if isinstance(result, Refusal) and not self._operator_calls.is_known(leak.type):
             rule = UnknownOperator
         if self._is_ignored(leak, rule.code) or not self._selection.wants(rule.code, place.path):
             return
@@ -329,13 +332,12 @@ class LeakPlanner:
         help_text = f"`pnnxfix fix` writes {shown}" + (f"; {result.note}" if result.note else "")
         self._add(rule, place, message, help_text, leak.name, None)
 
-    def _settle(self, leak: Leak, call: LeakedCall, argument: int) -> Number | Refusal:
+    def _settle(self, leak: Leak, call: LeakedCall, rule: OperatorRule, argument: int) -> Number | Refusal:
         """The number of an argument whose spelling may have destroyed it."""
         if leak.type not in self._traced:
             self._traced[leak.type] = self._read_traced({leak.type})
         # Its rows may have been lowered by now, and spell the constant as the code does.
         alone = Leak(leak.type, leak.name, python=call)
-        rule = SchemaArguments(leak.type, len(call.arguments))
         position, traced = self._positions.get(id(leak), -1), self._traced[leak.type]
         return LeakCall(self._loaded, alone, rule, position, traced, self._options.values).scalar(
             str(argument)

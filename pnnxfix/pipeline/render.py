@@ -69,7 +69,7 @@ def _render_param(param: ParamGraph, analysis: Analysis, key: str) -> bytes | No
     counts = _new_counts(
         param, edits, exact_rows=WrongLayerCount in mended, exact_blobs=WrongBlobCount in mended
     )
-    _check_graph(param, one_reader=key == "ncnn")
+    _check_graph(param, edits, one_reader=key == "ncnn")
     if graph.prologue:
         head = next(at for at, _ in file.rows())
         edits[head] = [*(op.to_row() for op in graph.prologue), *edits.get(head, [file.row(head)])]
@@ -90,12 +90,12 @@ def _new_counts(
     )
 
 
-def _check_graph(param: ParamGraph, one_reader: bool) -> None:
+def _check_graph(param: ParamGraph, edits: dict[int, list[Row]], one_reader: bool) -> None:
     """What the edits must have kept. Cost: the edited rows and their operands."""
     graph, path = param.graph, param.file.path
     for handle, operators in graph.edits.items():
         made: set[str] = set()
-        for operator in operators:
+        for operator, row in zip(operators, edits[handle], strict=True):
             for name in operator.inputs:
                 source = graph.producer(name)
                 if source is None or source > handle or (source == handle and name not in made):
@@ -108,11 +108,10 @@ def _check_graph(param: ParamGraph, one_reader: bool) -> None:
                 if graph.producer(name) != handle or name in made:
                     raise CheckFailed(f"{path}: blob {name} would be made twice")
                 made.add(name)
-            row = operator.to_row()
             if " ".join(row).split() != row:
                 raise CheckFailed(f"{path}: the repaired row {operator.name} would not read back")
         for name in graph.original(handle).outputs:
-            if graph.producer(name) is None and graph.users(name):
+            if graph.producer(name) is None and graph.is_read(name):
                 raise CheckFailed(f"{path}: {name} would lose the row that makes it")
 
 

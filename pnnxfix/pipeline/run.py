@@ -179,7 +179,7 @@ class _Session:
 
         assert self._checker is not None
         assert loaded.ncnn is not None
-        foreign = set(loaded.ncnn.graph.types) - {"", *known_layers()}
+        foreign = loaded.ncnn.graph.types - known_layers().keys()
         trial = plan_trial(loaded) if is_lowered else None
         outcome = self._checker.check(staged, weights, foreign, trial)
         if isinstance(outcome, Rejected):

@@ -13,9 +13,9 @@ import contextlib
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.pipeline.disk import Content, copy_access, create, digest, explain, sync_directory, sync_file
@@ -24,8 +24,7 @@ from pnnxfix.pipeline.lock import Lock, take_lock
 from pnnxfix.pipeline.traces import JOURNAL, Stamp, staged_name, stamp
 
 
-@dataclass(frozen=True, slots=True)
-class Replacement:
+class Replacement(NamedTuple):
     """New content for a file, which had `stamp` when it was read.
 
     `content` is bytes, or writes itself into the binary file that it is given.
@@ -36,8 +35,7 @@ class Replacement:
     content: Content
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
+class _Target(NamedTuple):
     path: Path
     real: Path
     staged: Path

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from pnnxfix.codecs.ncnn_script import NO_BATCH, add_input
 from pnnxfix.errors import PnnxfixError
+from pnnxfix.graph.batch_axis import NO_BATCH
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.graph.splits import is_network_output
@@ -67,6 +65,8 @@ def _feed_script(loaded: LoadedConversion, name: str, output: str) -> Refusal | 
     """Let `_ncnn.py`, if it is there, make and feed the input; why that cannot be."""
     if NCNN_PY not in loaded.files:
         return None
+    from pnnxfix.codecs.ncnn_script import add_input
+
     shape = _find_shape(loaded, int(name[2:]))
     axis = loaded.script.outputs.get(output)
     if shape is None or axis is None:
@@ -121,4 +121,4 @@ def _find_unfed(graph: Graph) -> list[tuple[int, str]]:
 def _feed(graph: Graph, handle: int, name: str) -> None:
     row = graph.original(handle)
     noop = Operator("Noop", graph.fresh_name("noop_fix"), (name,), row.outputs)
-    graph.replace(handle, replace(row, outputs=(name,)), noop)
+    graph.replace(handle, row._replace(outputs=(name,)), noop)

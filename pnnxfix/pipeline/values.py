@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from pnnxfix.codecs.number import Number, read_exact, read_printed
@@ -69,7 +68,7 @@ def settle(
     if exact is not None:
         for spelling in printed:
             if not spelling.number.doubt and _same_float32(spelling.number, exact):
-                return replace(spelling.number, slack=0.0)
+                return spelling.number._replace(slack=0.0)
         return exact
     if best is None:
         return Refusal(
@@ -130,7 +129,7 @@ def _compatible(one: Number, two: Number) -> bool:
         return one.agrees_with(two.value) or two.agrees_with(one.value)
     if one.value != one.value or two.value != two.value:
         return one.value != one.value and two.value != two.value
-    loose = replace(one, slack=one.slack + two.slack)
+    loose = one._replace(slack=one.slack + two.slack)
     return loose.agrees_with(two.value)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple, Protocol
 
 from pnnxfix.codecs.number import Number
 from pnnxfix.graph.blobs import UNKNOWN_BLOB, Blob
@@ -26,8 +28,7 @@ class Refusal:
     help: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(NamedTuple):
     """An operand as the files describe it.
 
     `shape` is torch's, None where no file states it (0-dim tensors are not annotated either).
@@ -44,8 +45,7 @@ class Tensor:
         return self.describe_blob().beside(self.shape)
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """An ncnn layer that a lowering asks for.
 
     `inputs` name arguments of the operator (`self`) or earlier layers of the same lowering
@@ -63,8 +63,7 @@ class Layer:
         return (f"@{index}", *(f"@{index}.{at}" for at in range(1, self.outputs)))
 
 
-@dataclass(frozen=True, slots=True)
-class Lowering:
+class Lowering(NamedTuple):
     """An operator in ncnn's layers. `results` name what becomes each output: a layer or an argument.
 
     `constants` are the float32 numbers of MemoryData layers, by the layer's index.
@@ -72,7 +71,7 @@ class Lowering:
 
     layers: tuple[Layer, ...]
     results: tuple[str, ...]
-    constants: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    constants: Mapping[int, tuple[float, ...]] = MappingProxyType({})
 
     @classmethod
     def chain(cls, layers: Sequence[Layer]) -> Lowering:
@@ -80,8 +79,7 @@ class Lowering:
         return cls(tuple(layers), (f"@{len(layers) - 1}",))
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One argument of a signature; `default` is its text, None where it must be given."""
 
     name: str
@@ -160,7 +158,7 @@ class OperatorRule(Rule):
         """The rules that the class stands for, one for each operator."""
         return [cls()]
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """The schema's arguments, in order."""
         inside = self.schema[self.schema.index("(") + 1 : self.schema.rindex(") ->")]
@@ -172,7 +170,7 @@ class OperatorRule(Rule):
                 found.append(Parameter(name, kind, default.strip() or None))
         return tuple(found)
 
-    @property
+    @cached_property
     def arguments(self) -> tuple[str, ...]:
         """The names of the schema's arguments, in order."""
         return tuple(parameter.name for parameter in self.parameters)

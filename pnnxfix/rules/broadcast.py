@@ -7,7 +7,7 @@ axes of size one in front. Source: ncnn binaryop.cpp, and 190 pairs of shapes tr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pnnxfix.graph.blobs import NO_BATCH, Blob
 from pnnxfix.rules.base import Layer, Refusal, Tensor
@@ -23,8 +23,7 @@ _SHAPE_HELP = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(NamedTuple):
     """An operand of an elementwise layer: the name that `Layer.inputs` uses, and what is known of it."""
 
     name: str
@@ -50,8 +49,7 @@ def lower_binary(operation: int, left: Side, right: Side, layers: list[Layer]) -
     return Side(f"@{len(layers) - 1}", arranged.result)
 
 
-@dataclass(frozen=True, slots=True)
-class _Arranged:
+class _Arranged(NamedTuple):
     targets: tuple[Shape | None, Shape | None]
     result: Tensor
 

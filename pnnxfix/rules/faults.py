@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.splits import SPLIT
@@ -145,8 +145,7 @@ class LayerOrder(Rule):
     fixable = "never"
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """A fault at a word of a row (`row` None: at a word of the line with the counts)."""
 
     rule: type[Rule]
@@ -239,7 +238,7 @@ def insert_split(graph: Graph, blob: str) -> None:
                     name = graph.fresh_operand(f"{blob}_copy_{len(copies)}")
                     copies.append(name)
                 inputs.append(name)
-            readers.append(replace(reader, inputs=tuple(inputs)))
+            readers.append(reader._replace(inputs=tuple(inputs)))
         graph.replace(handle, *readers)
     made = graph.edits.get(maker) or [graph[maker]]
     split = Operator(SPLIT, graph.fresh_name("splitncnn_fix"), (blob,), tuple(copies))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pnnxfix.codecs.number import FLT_MAX, spell_for_ncnn
 from pnnxfix.graph.graph import Graph
 
@@ -42,7 +40,7 @@ def fuse_clip(graph: Graph, handle: int) -> bool:
     # pnnx sorts parameters as text, and puts an array where its plain key would stand.
     rest = sorted((*layer.rest, *added), key=_key) if _is_sorted(layer.rest) else [*layer.rest, *added]
     graph.replace(handle)
-    graph.replace_operator(layer, replace(layer, outputs=clip.outputs, rest=tuple(rest)))
+    graph.replace_operator(layer, layer._replace(outputs=clip.outputs, rest=tuple(rest)))
     return True
 
 

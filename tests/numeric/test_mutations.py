@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,8 +21,7 @@ Layers = Sequence[Layer]
 def change_words(layers: Layers, change: Callable[[str, str], tuple[str, str]]) -> Layers:
     """The layers with each `key=value` passed through `change`."""
     return [
-        replace(
-            layer,
+        layer._replace(
             parameters=tuple("=".join(change(*word.split("=", 1))) for word in layer.parameters),
         )
         for layer in layers
@@ -41,7 +39,7 @@ def swap_bounds(layers: Layers) -> Layers:
 def swap_operations(layers: Layers) -> Layers:
     swapped = {"4": "5", "5": "4"}
     return [
-        replace(layer, parameters=tuple(f"0={swapped[word[2:]]}" for word in layer.parameters))
+        layer._replace(parameters=tuple(f"0={swapped[word[2:]]}" for word in layer.parameters))
         if layer.type == "BinaryOp"
         else layer
         for layer in layers
@@ -51,7 +49,7 @@ def swap_operations(layers: Layers) -> Layers:
 def drop_reshape(layers: Layers) -> Layers:
     reshape, binary = layers
     inputs = tuple(reshape.inputs[0] if name == "@0" else name for name in binary.inputs)
-    return [replace(binary, inputs=inputs)]
+    return [binary._replace(inputs=inputs)]
 
 
 CLIPPED = [

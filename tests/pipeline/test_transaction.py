@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import importlib.util
 import os
@@ -144,7 +143,7 @@ def test_content_that_fails_to_write_itself(tmp_path: Path) -> None:
 
     home = writer.make(tmp_path)
     work = writer.replacements(home)
-    work[2] = dataclasses.replace(work[2], content=fail)
+    work[2] = work[2]._replace(content=fail)
     with pytest.raises(ZeroDivisionError):
         stage(work)
     assert writer.contents(home) == "old"
@@ -158,7 +157,7 @@ def test_full_disk_for_real(tmp_path: Path) -> None:
         pytest.skip("may not mount a small disk here")
     try:
         home = writer.make(disk)
-        work = [dataclasses.replace(each, content=bytes(20_000)) for each in writer.replacements(home)]
+        work = [each._replace(content=bytes(20_000)) for each in writer.replacements(home)]
         with pytest.raises(PnnxfixError, match="No space left on device; nothing was changed; free some"):
             stage(work)
         assert writer.contents(home) == "old"
