@@ -48,7 +48,8 @@ class Graph:
 
     Handles are the places of the rows' lines and stay valid while the graph is edited. Faults that the rows
     have among themselves are kept for whoever reports them: `duplicates` are (operand, row) of a
-    second producer, `early` of a reader that stands before any producer.
+    second producer, `early` of a reader that stands before any producer. `unread` are outputs of
+    Splits that are to go (`pnnxfix.graph.splits`).
     """
 
     def __init__(self, lines: Sequence[str], first: int = 0) -> None:
@@ -66,6 +67,7 @@ class Graph:
         self._number = 0
         self.edits: dict[int, list[Operator]] = {}
         self.prologue: list[Operator] = []
+        self.unread: dict[str, None] = {}
         self.duplicates = self._index.duplicates
         self.early = self._index.early
 

@@ -51,9 +51,8 @@ def origin(graph: Graph, blob: str) -> str:
 def drop_unread(graph: Graph, blob: str, keep: Collection[str] = ()) -> None:
     """Remove what makes a blob that no layer reads any more, as far as that leaves no trace.
 
-    A Split loses that output; one with a single output left goes too, where an Expression feeds
-    it, by letting the Expression make that output. Layers with bytes in the .bin stay, and what
-    has the name of an output of the network or of a blob to `keep`. Cost: the operators that go.
+    Layers with bytes in the .bin stay, and what has the name of an output of the network or of a blob to
+    `keep`. What a Split makes is only noted: `trim_splits` must follow. Cost: the operators that go.
     """
     pending = [blob]
     while pending:
@@ -64,18 +63,35 @@ def drop_unread(graph: Graph, blob: str, keep: Collection[str] = ()) -> None:
         if maker is None or blob in keep:
             continue
         if maker.type == SPLIT:
-            kept = tuple(name for name in maker.outputs if name != blob)
-            if len(kept) == 1 and _bypass(graph, maker, kept[0]):
-                continue
-            if kept:
-                graph.replace_operator(maker, maker._replace(outputs=kept))
-                continue
-        elif not (maker.type in _WEIGHTLESS or is_empty(maker)) or any(
+            graph.unread[blob] = None
+        elif (maker.type in _WEIGHTLESS or is_empty(maker)) and not any(
             graph.is_read(name) or is_network_output(name) or name in keep for name in maker.outputs
         ):
-            continue
-        graph.replace_operator(maker)
-        pending.extend(maker.inputs)
+            graph.replace_operator(maker)
+            pending.extend(maker.inputs)
+
+
+def trim_splits(graph: Graph, keep: Collection[str] = ()) -> None:
+    """Take the noted outputs from their Splits, from each once: thousands may have shared a constant.
+
+    One without outputs goes, with what fed only it; one with a single output goes too, where an
+    Expression feeds it, by letting the Expression make that output.
+    """
+    while graph.unread:
+        unread, graph.unread = graph.unread, {}
+        for blob in unread:
+            split = graph.maker(blob)
+            if split is None or split.type != SPLIT or graph.is_read(blob):
+                continue
+            kept = tuple(name for name in split.outputs if name not in unread or graph.is_read(name))
+            if len(kept) == 1 and _bypass(graph, split, kept[0]):
+                continue
+            if kept:
+                graph.replace_operator(split, split._replace(outputs=kept))
+                continue
+            graph.replace_operator(split)
+            for name in split.inputs:
+                drop_unread(graph, name, keep)
 
 
 def is_empty(layer: Operator) -> bool:

@@ -13,7 +13,15 @@ from pnnxfix.codecs.ncnn_script import OutputBlob, replace_outputs
 from pnnxfix.graph.batch_axis import NO_BATCH
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
-from pnnxfix.graph.splits import EXPRESSION, SPLIT, drop_unread, is_layout_row, is_network_output, origin
+from pnnxfix.graph.splits import (
+    EXPRESSION,
+    SPLIT,
+    drop_unread,
+    is_layout_row,
+    is_network_output,
+    origin,
+    trim_splits,
+)
 from pnnxfix.pipeline.batch import Layout
 from pnnxfix.pipeline.counterparts import skip_layout_rows
 from pnnxfix.pipeline.discovery import NCNN_PY
@@ -193,6 +201,7 @@ def apply_cut(loaded: LoadedConversion, cut: Cut) -> tuple[str, ...] | Refusal:
     """Take the rows out of the ncnn graph, and let `_ncnn.py` give the blobs instead; gives their names."""
     assert loaded.ncnn is not None
     graph = loaded.ncnn.graph
+    trim_splits(graph)
     if any(at in graph.edits for at in cut.rows) or any(
         graph.producer(name) is None for blob in cut.blobs for name in blob.copies
     ):
@@ -203,6 +212,7 @@ def apply_cut(loaded: LoadedConversion, cut: Cut) -> tuple[str, ...] | Refusal:
     names = tuple(_free(graph, blob.copies) for blob in cut.blobs)
     for name in fed:
         drop_unread(graph, name, names)
+    trim_splits(graph, names)
     blobs = [
         OutputBlob(name, f"cut{at}", blob.batch_axis)
         for at, (name, blob) in enumerate(zip(names, cut.blobs, strict=True))
@@ -220,12 +230,14 @@ def _free(graph: Graph, copies: Sequence[str]) -> str:
     """The one blob to extract of several copies; a Split that only served these goes."""
     for other in copies[1:]:
         drop_unread(graph, other)
+    trim_splits(graph)
     blob = copies[0]
     maker = graph.maker(blob)
     while maker is not None and maker.type == SPLIT:
         named = next((name for name in maker.outputs if is_network_output(name)), None)
         if named is not None:
             drop_unread(graph, blob)
+            trim_splits(graph)
             return named
         if len(maker.outputs) != 1:
             break

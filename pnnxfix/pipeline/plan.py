@@ -16,6 +16,7 @@ from pnnxfix.codecs.number import Number, read_exact, spell_for_python
 from pnnxfix.codecs.python_source import LeakedCall, PythonFile
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.graph import Graph, Operator
+from pnnxfix.graph.splits import trim_splits
 from pnnxfix.options import Options
 from pnnxfix.pipeline.call import LeakCall, TracedConstants
 from pnnxfix.pipeline.contradictions import Contradiction, find_contradictions, mark_mended
@@ -111,6 +112,8 @@ class LeakPlanner:
                 self._report_unknown(leak)
         for contradiction in wrong:
             self._correct(contradiction)
+        for param in filter(None, (self._loaded.ncnn, self._loaded.pnnx)):
+            trim_splits(param.graph)
         self.plan.findings.extend(feed_inputs(self._loaded, self._selection, self._blocked))
         if self._loaded.python is not None:
             self._plan_python_values(self._loaded.python)

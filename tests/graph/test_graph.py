@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pnnxfix.graph.blobs import NO_BATCH, UNKNOWN_BLOB, Blob, BlobFacts
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.index import MalformedRow
-from pnnxfix.graph.splits import EXPRESSION, SPLIT, drop_unread, is_network_output, origin
+from pnnxfix.graph.splits import EXPRESSION, SPLIT, drop_unread, is_network_output, origin, trim_splits
 
 Row = list[str]
 
@@ -266,6 +266,7 @@ def test_what_nobody_reads_is_dropped(text: str, blob: str, expected: list[str] 
     rows = [line.split() for line in text.split("\n")]
     graph = make(rows)
     drop_unread(graph, blob)
+    trim_splits(graph)
     assert assert_ncnn_graph(graph, rows) == (text.split("\n") if expected is None else expected)
 
 
@@ -279,10 +280,28 @@ def test_a_constant_goes_with_its_last_reader(readers: int, pick: st.DataObject)
     for done, at in enumerate(order, 1):
         graph.replace(2 + at, Operator("ReLU", f"n{at}", (), (f"out{at}",)))
         drop_unread(graph, copies[at])
+        trim_splits(graph)
         result = assert_ncnn_graph(graph, rows)
         left = [row.split() for row in result]
         assert any(row[0] == EXPRESSION for row in left) == (done < readers)
         assert any(row[0] == SPLIT for row in left) == (readers - done > 1)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_a_constant_of_thousands_costs_each_once(kept: int) -> None:
+    copies = [f"c{at}" for at in range(20_000)]
+    readers = [["aten::f", f"n{copy}", "1", "1", copy, f"x{copy}"] for copy in copies]
+    split = ["Split", "s", "1", str(len(copies)), "c", *copies]
+    graph = make([["pnnx.Expression", "e", "0", "1", "c"], split, *readers])
+    start = time.monotonic()
+    for at, copy in enumerate(copies[kept:], 2 + kept):
+        graph.replace(at, Operator("ReLU", f"n{copy}", (), (f"x{copy}",)))
+        drop_unread(graph, copy)
+    trim_splits(graph)
+    assert time.monotonic() - start < 10  # where the Split is written anew for each, minutes
+    assert graph.is_removed(1) == (kept < 2)
+    assert graph.is_removed(0) == (kept == 0)
+    assert [graph.maker(copy) is None for copy in copies] == [False] * kept + [True] * (len(copies) - kept)
 
 
 def test_origin_passes_over_splits_and_ends_in_a_cycle() -> None:
