@@ -14,7 +14,7 @@ from pnnxfix.pipeline.leaks import Leak
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.lowering import RegionLowerer
 from pnnxfix.pipeline.own_bytes import find_position
-from pnnxfix.pipeline.regions import Regions
+from pnnxfix.pipeline.regions import Part, Regions
 from pnnxfix.rules.base import OperatorRule, Refusal
 from pnnxfix.rules.lowering.builder import Builder, NotExpressible
 from pnnxfix.rules.lowering.family import Family
@@ -37,6 +37,7 @@ class RegionPlanner:
         assert self._loaded.pnnx is not None
         covered: set[str] = set()
         refused: list[Refusal] = []
+        grown: list[list[Part]] = []
         rules = operator_rules()
         anchors = [(leak.pnnx, leak.ncnn, leak.rule) for leak in leaks]
         anchors += [
@@ -50,10 +51,17 @@ class RegionPlanner:
                 if isinstance(parts, Refusal):
                     refused.append(parts)
                 else:
+                    grown.append(parts)
                     covered.update(part.operator.name for part in parts)
         lie = self._regions.find_lie(covered)
         if lie is None:
             return None
+        # What stops a region is nearer to the cause than a layer beyond it.
+        for parts in grown if not refused else ():
+            lowered = RegionLowerer(self._loaded, self._regions, _settle_nothing).lower(parts)
+            if isinstance(lowered, Refusal):
+                refused.append(lowered)
+                break
         if refused:
             return refused[0]
         return Refusal(
@@ -116,3 +124,7 @@ def _refuse(rule: Family) -> Refusal:
     except NotExpressible as error:
         return Refusal(error.reason, error.help)
     raise AssertionError(f"{rule.code} lowers an operator that it calls inexpressible")
+
+
+def _settle_nothing(name: str) -> Refusal:
+    return Refusal(f"the value of `{name}` is not settled", "see the other findings")
