@@ -59,6 +59,12 @@ class Case:
         return self.folder / "model_ncnn.py"
 
     @property
+    def has_half_weights(self) -> bool:
+        """Whether pnnx cut weights down to half floats, which it does unless it is told not to."""
+        log = self.folder / "pnnx.log"
+        return not (log.exists() and b"fp16 = 0" in log.read_bytes()[:1000])
+
+    @property
     def is_done(self) -> bool:
         return (self.folder / "done").exists()
 

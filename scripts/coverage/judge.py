@@ -27,7 +27,7 @@ SECONDS = 60
 PYTHON_TOLERANCE = Tolerance(1e-4, 1e-5)
 NCNN_TOLERANCE = Tolerance(1e-3, 1e-4)
 WEIGHTS_TOLERANCE = Tolerance(1e-3, 1e-4, of_tensor=True)
-"""For ncnn networks that have weights: pnnx stores them as half floats by default."""
+"""For ncnn networks whose weights pnnx stores as half floats, as it does by default."""
 
 HALF_FLOATS = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage")
 """What is off, since PyTorch's numbers are fp32.
@@ -158,7 +158,8 @@ def judge_ncnn(case: Case, *, is_default: bool = False) -> Verdict:
             log.seek(0)
             return Verdict("unloadable", _first_line(log.read().decode("utf-8", "replace")))
         try:
-            tolerance = WEIGHTS_TOLERANCE if case.ncnn_bin.stat().st_size else NCNN_TOLERANCE
+            has_halves = (is_default or case.has_half_weights) and case.ncnn_bin.stat().st_size
+            tolerance = WEIGHTS_TOLERANCE if has_halves else NCNN_TOLERANCE
             return _run_network(net, text, inputs, want, tolerance)
         except Exception as error:
             return Verdict("error", f"{type(error).__name__}: {_first_line(str(error))}")

@@ -22,6 +22,7 @@ from scripts.coverage.corpus import Case, Record, find_cases
 from scripts.coverage.isolate import Died, run_isolated
 from scripts.coverage.judge import (
     HALF_FLOATS,
+    NCNN_TOLERANCE,
     SECONDS,
     WEIGHTS_TOLERANCE,
     Verdict,
@@ -151,12 +152,12 @@ def _report(
         f"({repair.seconds:.1f} s for all; "
         f"pnnx took {sum(r.seconds for r in records.values()):.0f} s).{cost}",
         "",
-        f"Right is an error of at most {WEIGHTS_TOLERANCE.relative} relative + "
-        f"{WEIGHTS_TOLERANCE.absolute} absolute, or {WEIGHTS_TOLERANCE.relative} of the output's root mean "
-        "square. ncnn runs in fp32, as in [`verify`](verify.md): "
+        f"Right is an error of at most {NCNN_TOLERANCE.relative} relative + {NCNN_TOLERANCE.absolute} "
+        "absolute, element by element. ncnn runs in fp32, as in [`verify`](verify.md): "
         f"{', '.join(f'`{option}`' for option in HALF_FLOATS)} are off. By default ncnn itself keeps the "
         "weights of InnerProduct as half floats on x86, which alone costs about a thousandth; "
-        f"then {by_default} of {total} are within the same bounds.",
+        f"then {by_default} of {total} are within these bounds or {WEIGHTS_TOLERANCE.relative} of the "
+        "output's root mean square.",
         "",
         "| architecture | pnnx alone | after `fix` | |",
         "|---|---|---|---|",

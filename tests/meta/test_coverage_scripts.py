@@ -163,6 +163,18 @@ def test_ncnn_runs_in_fp32(tmp_path: Path) -> None:
     torch.save({"in": [x], "out": [torch.from_numpy(weight) @ x]}, tmp_path / "io.pt")
     [(_, outcome)] = run_isolated([("", partial(judge_ncnn, case))], 1, 30)
     assert outcome == Verdict("ok")
+
+
+@pytest.mark.parametrize(("fp16", "state"), [("1", "ok"), ("0", "wrong")])
+def test_only_half_floats_are_held_against_the_whole_output(fp16: str, state: str, tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.ncnn_param.write_text("7767517\n2 2\nInput in0 0 1 in0\nInnerProduct fc 1 1 in0 out0 0=2 1=0 2=2\n")
+    case.ncnn_bin.write_bytes(bytes(4) + np.array([10.0, 0.003], np.float32).tobytes())
+    (tmp_path / "pnnx.log").write_text(f"fp16 = {fp16}\n")
+    torch.save({"in": [torch.ones(1)], "out": [torch.tensor([10.0, 0.0])]}, tmp_path / "io.pt")
+    [(_, outcome)] = run_isolated([("", partial(judge_ncnn, case))], 1, 30)
+    assert isinstance(outcome, Verdict)
+    assert outcome.state == state
     # The same numbers along another axis are another result.
     assert "shape" in differ_from_blob(np.zeros((3, 2), np.float32), torch.zeros(2, 3), EXACT)
 
