@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pnnxfix.pipeline.batch import BatchAxes
     from pnnxfix.pipeline.folding import Folding
     from pnnxfix.pipeline.integers import IntegerBounds
+    from pnnxfix.pipeline.operator_calls import OperatorCalls
 
 LARGEST_TEXT = 1 << 28
 """Bytes; a graph of a million layers has a third of that. Lists of words take up to 70 times as much."""
@@ -146,6 +147,13 @@ class LoadedConversion:
     def _is_own(self, console: Console) -> bool:
         named = {os.path.basename(path) for path in console.paths.values()}
         return any(path.name in named for path in self.files.values())
+
+    @cached_property
+    def operator_calls(self) -> OperatorCalls | None:
+        """What the calls of `_pnnx.py` are in PyTorch; None without that file."""
+        from pnnxfix.pipeline.operator_calls import OperatorCalls
+
+        return None if self.python is None else OperatorCalls(self.python)
 
     @cached_property
     def batch(self) -> BatchAxes:

@@ -34,7 +34,6 @@ from pnnxfix.rules.registry import operator_rules
 from pnnxfix.rules.wrong import WrongLayer
 
 if TYPE_CHECKING:
-    from pnnxfix.pipeline.operator_calls import OperatorCalls
     from pnnxfix.pipeline.region_plan import RegionPlanner
 
 _LONGEST_SHOWN = 300
@@ -84,11 +83,7 @@ class LeakPlanner:
         self._broken = broken
         self._order, self._positions = self._count()
         self._traced: dict[str, TracedConstants | None] = {}
-        self._operator_calls: OperatorCalls | None = None
-        if loaded.python is not None:
-            from pnnxfix.pipeline.operator_calls import OperatorCalls
-
-            self._operator_calls = OperatorCalls(loaded.python)
+        self._operator_calls = loaded.operator_calls
         self._regions: RegionPlanner | None = None
         self._doubt = self._lie = doubt
         self._blocked: Refusal | None = None

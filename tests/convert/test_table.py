@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 import pytest
@@ -33,5 +34,7 @@ def test_the_table_says_what_was_measured() -> None:
     assert "of 1 that they work, and kept the prepared form of 1." in table
 
 
-def test_the_page_has_a_place_for_it() -> None:
-    assert convert_table._BLOCK.search(convert_table.DOCUMENT.read_text()) is not None
+@pytest.mark.parametrize("name", ["convert", "convert-models"])
+def test_the_page_has_a_place_for_it(name: str) -> None:
+    page = convert_table.DOCUMENT.read_text()
+    assert re.search(convert_table._BLOCK.format(name), page, re.DOTALL) is not None
