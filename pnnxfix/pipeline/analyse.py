@@ -32,7 +32,8 @@ _MOST_BROKEN_STATEMENTS = 100
 class Analysis:
     """All findings of a conversion. `plan` is None where no operator leaked; `faults` are those of
     each graph, `ncnn` or `pnnx`, that `fix` mends. `statements` are the lines of Python that change
-    for another reason than a leak. `stuck` are the layers that ncnn does not have and that stay.
+    for another reason than a leak. `stuck` are the layers that ncnn does not have and that stay, `ends`
+    the blobs that the network is made to end with, with their sizes without those of one.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -41,6 +42,7 @@ class Analysis:
     faults: dict[str, list[Fault]] = field(default_factory=dict)
     statements: dict[int, LineEdit] = field(default_factory=dict)
     stuck: list[int] = field(default_factory=list)
+    ends: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def analyse(

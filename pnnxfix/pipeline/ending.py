@@ -65,6 +65,8 @@ def analyse_to_the_end(
             row.name,
         )
     )
+    for name, blob in zip(names, ending.blobs, strict=True):
+        rest.ends[name] = tuple(size for size in blob.shape if size != 1)
     rest.findings.sort(key=lambda one: one.position)
     shorter.notes.append(f"the ncnn network ends earlier now: {task}")
     return shorter, rest

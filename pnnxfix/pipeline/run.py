@@ -20,6 +20,7 @@ from pnnxfix.report import Change, ConversionReport, Problem, Report
 
 if TYPE_CHECKING:
     from pnnxfix.pipeline.load_check import LoadCheck
+    from pnnxfix.pipeline.trial import Trial
     from pnnxfix.rules.base import Refusal
 
 _PIECE = 1 << 20
@@ -152,6 +153,7 @@ class _Session:
         self, loaded: LoadedConversion, changes: list[Change], analysis: Analysis, will_load: bool
     ) -> None:
         from pnnxfix.pipeline.transaction import Replacement, stage
+        from pnnxfix.pipeline.trial import plan_trial
 
         replacements = [
             Replacement(c.path, loaded.stamps[c.path], _insert(c) if c.inserted else c.after) for c in changes
@@ -163,24 +165,23 @@ class _Session:
                 if weights is not None:
                     weights = transaction.staged.get(weights, weights)
                 is_lowered = analysis.plan is not None and analysis.plan.is_lowered
-                self._ask_ncnn(loaded, transaction.staged[param], weights, is_lowered)
+                trial = plan_trial(loaded, analysis.ends) if is_lowered or analysis.ends else None
+                self._ask_ncnn(loaded, transaction.staged[param], weights, trial)
             if self._options.before_commit is not None:
                 self._options.before_commit(loaded.conversion.stem, loaded.files, transaction.staged)
             transaction.commit()
 
     def _ask_ncnn(
-        self, loaded: LoadedConversion, staged: Path, weights: Path | None, is_lowered: bool
+        self, loaded: LoadedConversion, staged: Path, weights: Path | None, trial: Trial | None
     ) -> None:
         """Raises CheckFailed where ncnn refuses the result, _DoesNotRun where the lowered network fails."""
         from pnnxfix.data import known_layers
         from pnnxfix.pipeline.load_check import NotRunning, Rejected, Unavailable
         from pnnxfix.pipeline.render import CheckFailed
-        from pnnxfix.pipeline.trial import plan_trial
 
         assert self._checker is not None
         assert loaded.ncnn is not None
         foreign = loaded.ncnn.graph.types - known_layers().keys()
-        trial = plan_trial(loaded) if is_lowered else None
         outcome = self._checker.check(staged, weights, foreign, trial)
         if isinstance(outcome, Rejected):
             said = f": {'; '.join(outcome.messages)}" if outcome.messages else ""

@@ -6,6 +6,7 @@ gives a blob of another shape. One run on zeros shows it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pnnxfix.codecs.ncnn_script import NO_BATCH
@@ -28,8 +29,11 @@ class Trial:
     wanted: dict[str, Sizes | None]
 
 
-def plan_trial(loaded: LoadedConversion) -> Trial | None:
-    """The run that `_ncnn.py` makes, on zeros; None where it does not say how, or batches have members."""
+def plan_trial(loaded: LoadedConversion, ends: Mapping[str, Sizes] | None = None) -> Trial | None:
+    """The run that `_ncnn.py` makes, on zeros; None where it does not say how, or batches have members.
+
+    `ends` are blobs that the network was made to end with, with their sizes without those of one.
+    """
     assert loaded.ncnn is not None
     graph = loaded.ncnn.graph
     feeds: dict[str, Sizes] = {}
@@ -48,6 +52,8 @@ def plan_trial(loaded: LoadedConversion) -> Trial | None:
             return None
         feeds[layer.outputs[0]] = sizes
     wanted = dict.fromkeys(loaded.script.outputs) | _find_outputs(loaded)
+    if ends:
+        wanted = {name: sizes for name, sizes in wanted.items() if graph.maker(name) is not None} | dict(ends)
     is_there = bool(feeds and wanted) and all(graph.maker(name) is not None for name in wanted)
     return Trial(feeds, wanted) if is_there else None
 

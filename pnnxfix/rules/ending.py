@@ -28,7 +28,7 @@ class InexpressibleEnd(Rule):
         BinaryOp        div_0           2 1 85 87 out0 0=3
         gone, and `66` is the last blob
 
-    Source: superpoint (transformers), converted by 20261020; models that end in a selection by score.
+    Source: networks that end in a selection by score; conversions since 20240226.
     """
 
     code = "PNX206"

@@ -42,8 +42,19 @@ def test_nothing_is_cut_where_the_network_does_not_end(case: str, tmp_path: Path
     rows = (folder / "model.ncnn.param").read_bytes()
     report = pnnxfix.fix(folder, cut=True)
     assert not [one for one in report.findings if "--cut" in one.help]
-    assert not report.fixed or all(one.code != "PNX206" for one in report.fixed)
+    assert all(one.code != "PNX206" for one in report.fixed)
     assert (folder / "model.ncnn.param").read_bytes() == rows
+
+
+@pytest.mark.parametrize("case", ["places-behind-a-lost-batch", "sorted-pooled-attention"])
+def test_nothing_is_cut_where_the_rest_is_not_right(case: str, tmp_path: Path) -> None:
+    folder = copy(case, tmp_path)
+    script = (folder / "model_ncnn.py").read_bytes()
+    report = pnnxfix.fix(folder, cut=True, load_check=True)
+    assert report.exit_code == 1
+    assert all(one.code != "PNX206" for one in report.fixed)
+    assert b" out0" in (folder / "model.ncnn.param").read_bytes()
+    assert (folder / "model_ncnn.py").read_bytes() == script
 
 
 @pytest.mark.parametrize("case", REST)

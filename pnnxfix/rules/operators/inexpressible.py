@@ -70,6 +70,10 @@ class Inexpressible(Family):
                 setup=_CONV, x=_IMAGE),
         Refused("y = c(x)\nv, i = torch.sort(y)\nreturn v * 2, y.relu(), y", id="sort-beside-outputs",
                 because="order", setup=_CONV, x=_IMAGE),
+        Refused("y = c(x).unbind(0)[0].unsqueeze(0)\n"
+                "z = d(y).softmax(1).permute(0, 2, 3, 1).reshape(1, 6, 10)\nreturn torch.nonzero(z > 0.2)",
+                id="places-behind-a-lost-batch", because="depends on what it is given",
+                setup={**_CONV, "d": "nn.Conv2d(4, 2, 1)"}, x=_IMAGE),
         Refused("v, i = torch.sort(c(x))\nreturn d(v)", id="sort-before-weights", because="order",
                 setup={**_CONV, "d": "nn.Conv2d(4, 2, 1)"}, x=_IMAGE),
     )  # fmt: skip
