@@ -8,6 +8,7 @@ pass_ncnn/solve_batch_index (July 2026), and the `_ncnn.py` of conversions since
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -155,7 +156,7 @@ class _Solver:
     def _backward(self, name: str) -> Iterator[_Answer]:
         """What an operand's axis means for what its maker reads."""
         axis, operator = self._axes.get(name, NO_BATCH), self._makers.get(name)
-        if operator is None or not 0 <= axis < NO_BATCH or _has_own_layout(operator):
+        if operator is None or not operator.inputs or not 0 <= axis < NO_BATCH or _has_own_layout(operator):
             return
         if operator.type in self._movers:
             answer = self._move_back(operator, axis)
@@ -209,7 +210,8 @@ def axis_map(operator: Operator, shape: tuple[int, ...], rank: int) -> list[int]
     if kind == "torch.transpose":
         first, second = (_integers(operator.parameter(key))[0] for key in ("dim0", "dim1"))
         first, second = first % max(rank, 1), second % max(rank, 1)
-        axes[first], axes[second] = axes[second], axes[first]
+        if max(first, second) < len(axes):
+            axes[first], axes[second] = axes[second], axes[first]
         return axes
     if kind == "Tensor.select":
         dim = _integers(operator.parameter("dim"))[0]
@@ -288,4 +290,4 @@ def _reshaped_axis(have: tuple[int, ...], want: tuple[int, ...], axis: int) -> i
 
 def _integers(text: str | None) -> list[int]:
     words = (text or "").strip("()[]").split(",")
-    return [int(word) for word in words if word.lstrip("-").isdigit() and len(word) < 10] or [0]
+    return [int(word) for word in words if re.fullmatch("-?[0-9]{1,9}", word)] or [0]

@@ -97,7 +97,7 @@ class Arguments:
         return self._operator.inputs[index] if index < len(self._operator.inputs) else None
 
     def _blob(self, operand: str) -> str:
-        if self._inputs is None:
+        if self._inputs is None or operand not in self._operator.inputs:
             raise Refused(
                 Refusal(f"{self._operator.name} has other inputs in ncnn than in pnnx", "report this")
             )

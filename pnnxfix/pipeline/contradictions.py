@@ -212,6 +212,8 @@ class _Check:
     def _lost_reshape(
         self, number: int, operator: Operator, handle: int, layer: Operator
     ) -> Iterator[Contradiction]:
+        if not operator.inputs or not operator.outputs or len(layer.inputs) != 1:
+            return
         given, made = (self._shapes.find(name) for name in (operator.inputs[0], operator.outputs[0]))
         wanted = given and made and given[0] and find_lost_reshape(operator, given[0], made[0])
         if not given or not wanted:

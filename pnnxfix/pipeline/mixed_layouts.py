@@ -7,6 +7,7 @@ the layout that pnnx has in mind, so the inputs are brought into that.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from pnnxfix.rules.base import Layer, Lowering
 
 REASON = "its inputs are cut into members of a batch along different axes, or only one is cut"
 _SIZES = ("2", "11", "1", "0")
+_SIZE = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,9 @@ def find_mixed_layouts(loaded: LoadedConversion) -> Iterator[MixedLayout]:
     expansions = Expansions(pnnx, ncnn)
     starts: dict[int, tuple[int, Expansion]] = {}
     for handle in pnnx.of_types({EXPRESSION}):
-        if len(pnnx.original(handle).inputs) > 1:
-            expansion = expansions.find(pnnx.original(handle))
+        expression = pnnx.original(handle)
+        if len(expression.inputs) > 1 and expression.outputs:
+            expansion = expansions.find(expression)
             if expansion is not None:
                 starts[expansion.rows[0]] = handle, expansion
     walk = _Walk(loaded)
@@ -74,7 +77,7 @@ class _Walk:
         found = counts.pop() if len(counts) == 1 else None
         if layer.type == "MemoryData":
             found = 1
-        elif layer.type == "Input":
+        elif layer.type == "Input" and layer.outputs:
             given = self._inputs.get(layer.outputs[0])
             sizes = () if given is None else given.shape[given.batch_axis : given.batch_axis + 1]
             found = None if given is None else sizes[0] if sizes else 1
@@ -101,7 +104,7 @@ class _Walk:
             before = self._cut_at(blob, shape)
             if members == 1 and count != 1:
                 # In front of the whole a batch of one is left out.
-                whole = shape if axis == NO_BATCH else shape[1:] if (axis, shape[0]) == (0, 1) else ()
+                whole = shape if axis == NO_BATCH else shape[1:] if axis == 0 and shape[:1] == (1,) else ()
                 words[origin(self._ncnn, blob)] = reshape_words(whole, before, NO_BATCH)
             elif members > 1 and count == 1 and at >= 0 and shape[at] == members:
                 words[origin(self._ncnn, blob)] = reshape_words(shape, NO_BATCH, at)
@@ -146,9 +149,9 @@ class _Walk:
 def _cut(layer: Operator) -> tuple[tuple[int, ...], int] | None:
     """The sizes of torch's shape and the axis along which a Reshape cuts it; None where it does not."""
     texts = [layer.parameter(key) for key in _SIZES]
-    sizes = tuple(int(text) for text in texts if text is not None and text.isdigit())
+    sizes = tuple(int(text) for text in texts if text is not None and _SIZE.fullmatch(text))
     axis = layer.parameter("13") or ""
-    if layer.type != "Reshape" or layer.parameter("6") or len(layer.inputs) != 1 or not axis.isdigit():
+    if layer.type != "Reshape" or layer.parameter("6") or len(layer.inputs) != 1 or not _SIZE.fullmatch(axis):
         return None
     if len(sizes) != sum(text is not None for text in texts) or int(axis) >= len(sizes) or min(sizes) < 1:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -33,7 +34,8 @@ def find_wrong_reshapes(loaded: LoadedConversion) -> Iterator[tuple[int, int, st
     left_behind = {ncnn.type_and_name(handle)[1] for handle in ncnn.of_types({"Tensor.reshape"})}
     for handle in pnnx:
         operator = pnnx.original(handle)
-        if not may_be_reshape(operator) or not operator.inputs or operator.name in left_behind:
+        is_whole_row = bool(operator.inputs and operator.outputs)
+        if not may_be_reshape(operator) or not is_whole_row or operator.name in left_behind:
             continue
         given, made = (shapes.find(name) for name in (operator.inputs[0], operator.outputs[0]))
         axis = batch.axis(operator.outputs[0])
@@ -76,7 +78,9 @@ def _read_row(layer: Operator) -> tuple[int, ...]:
     given = [word for word in words if word is not None]
     if text is not None:
         given = text.strip('"').split(",")[::-1]
-    return tuple(int(word) for word in given) if all(word.isdigit() for word in given) else ()
+    return (
+        tuple(int(word) for word in given) if all(re.fullmatch("[0-9]{1,9}", word) for word in given) else ()
+    )
 
 
 def _rewrite(layer: Operator, sizes: tuple[int, ...]) -> Lowering:

@@ -7,6 +7,7 @@ first ones and forgets the others: (1,144,16,4,4) or (1,144,16) for a result of 
 
 from __future__ import annotations
 
+import re
 from math import prod
 
 from pnnxfix.graph.graph import Operator
@@ -15,7 +16,7 @@ from pnnxfix.graph.graph import Operator
 def read_sizes(operator: Operator) -> tuple[int, ...]:
     """The sizes that a `Tensor.reshape` is given, () where they are no numbers."""
     words = (operator.parameter("shape") or "").strip("()").split(",")
-    if operator.type != "Tensor.reshape" or not all(word.lstrip("-").isdigit() for word in words):
+    if operator.type != "Tensor.reshape" or not all(re.fullmatch("-?[0-9]{1,9}", word) for word in words):
         return ()
     return tuple(int(word) for word in words)
 

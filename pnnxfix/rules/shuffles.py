@@ -7,6 +7,7 @@ another shape, a reshape is lost.
 
 from __future__ import annotations
 
+import re
 from math import prod
 
 from pnnxfix.graph.graph import Operator
@@ -23,7 +24,7 @@ def find_lost_reshape(
 ) -> tuple[int, ...] | None:
     """The shape that the input of a shuffle was brought into, None where it had it or nothing is certain."""
     text = operator.parameter(SHUFFLES.get(operator.type, "")) or ""
-    if len(result) != 4 or not text.isdigit() or min(*given, *result, int(text)) < 1:
+    if len(result) != 4 or not re.fullmatch("[0-9]{1,9}", text) or min(*given, *result, int(text)) < 1:
         return None
     factor, (batch, channels, height, width) = int(text), result
     if operator.type == "nn.PixelShuffle":

@@ -168,6 +168,29 @@ def test_input_of_more_axes_than_a_blob(
     assert _codes(pnnxfix.check(folder)) == ["PNX152"] * is_wide
 
 
+@pytest.mark.parametrize(
+    ("operator", "layer"),
+    [
+        ("nn.PixelShuffle p 0 1 1 upscale_factor=2", "PixelShuffle pixelshuffle_0 1 1 in0 out0 0=2"),
+        (f"nn.PixelShuffle p 1 1 0 1 upscale_factor=\u00b2 {X}", "PixelShuffle pixelshuffle_0 1 1 in0 out0"),
+        (
+            "nn.PixelShuffle p 1 1 0 1 upscale_factor=2 #0=(1,1,4,4)f32 #1=(1,1,4,4)f32",
+            "PixelShuffle pixelshuffle_0 0 1 out0",
+        ),
+        (f"Tensor.reshape r 1 1 0 1 shape=(--3,4) {X}", "Reshape reshape_0 1 1 in0 out0 0=\u00b2 13=0"),
+        ("Tensor.reshape r 1 0 0 shape=(3,4)", "Reshape reshape_0 1 1 in0 out0 0=4 13=0"),
+        ("torch.transpose t 1 1 0 1 dim0=0 dim1=1", "Reshape reshape_0 1 1 in0 out0 0=4 12=\u00b2 13=0"),
+    ],
+)
+def test_rows_that_pnnx_does_not_write_are_no_error(operator: str, layer: str, tmp_path: Path) -> None:
+    head = f"7767517\n3 2\npnnx.Input pnnx_input_0 0 1 0 {X}\n"
+    (tmp_path / "model.pnnx.param").write_text(f"{head}{operator}\npnnx.Output o 1 0 1\n", encoding="utf-8")
+    (tmp_path / "model.ncnn.param").write_text(
+        f"7767517\n3 2\nInput in0 0 1 in0\nInput in1 0 0\n{layer}\n", encoding="utf-8"
+    )
+    assert [problem.message for problem in pnnxfix.check(tmp_path).all_problems] == []
+
+
 def test_input_with_the_name_of_an_output(tmp_path: Path) -> None:
     (tmp_path / "model.ncnn.param").write_text("7767517\n1 1\nInput in0 0 1 out0\n")
     (tmp_path / "model.ncnn.bin").write_bytes(b"")

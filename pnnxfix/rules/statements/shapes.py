@@ -34,7 +34,13 @@ class LostReshape(StatementRule):
 
     def repair(self, statement: Statement, forward: Forward) -> str | Refusal | None:
         row, tree = statement.row, statement.tree
-        if row is None or not isinstance(tree, ast.Call) or len(tree.args) != 1 or tree.keywords:
+        if (
+            row is None
+            or not row.inputs
+            or not isinstance(tree, ast.Call)
+            or len(tree.args) != 1
+            or tree.keywords
+        ):
             return None
         given, result = (statement.operand(name) for name in (row.inputs[0], row.outputs[0]))
         if not isinstance(tree.args[0], ast.Name) or tree.args[0].id != f"v_{row.inputs[0]}":
@@ -75,7 +81,9 @@ class WrongSizes(StatementRule):
 
     def repair(self, statement: Statement, forward: Forward) -> str | Refusal | None:
         row, tree = statement.row, statement.tree
-        if row is None or not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Attribute):
+        if row is None or not row.inputs or not isinstance(tree, ast.Call):
+            return None
+        if not isinstance(tree.func, ast.Attribute):
             return None
         given, result = (statement.operand(name) for name in (row.inputs[0], row.outputs[0]))
         if given is None or result is None or not given.shape or not result.shape:
