@@ -11,10 +11,10 @@ install := $(bin)/python -m pip install --quiet --disable-pip-version-check
 # ncnn and torch on tiny models: a thread more costs time.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test bench docs coverage models fixtures operators layers schemas index fuzz clean
+.PHONY: help demo test bench bench-verify docs coverage models fixtures operators layers schemas index fuzz clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 
 demo: $(VENV)/.installed ## repair a copy of a real conversion and run the result in ncnn
 	@$(bin)/python scripts/demo.py
@@ -26,6 +26,9 @@ test: $(VENV)/.installed-dev ## linter, type checker, tests
 
 bench: $(VENV)/.installed-dev ## print time and memory, each beside its floor
 	$(bin)/python benchmarks/run.py
+
+bench-verify: $(VENV)/.installed-dev ## time and memory of verify beside running the models by hand
+	$(bin)/python benchmarks/run_verify.py
 
 docs: $(VENV)/.installed-dev ## write the tables and outputs in the documentation anew
 	$(bin)/python scripts/make_docs.py

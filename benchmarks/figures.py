@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -66,7 +66,14 @@ def render_page(result: dict[str, Any]) -> str:
         "A figure and its floor run in turn, so that other load on the machine meets both. The file cache is",
         "warm and the bytecode compiled. The ratio is of the fastest runs; CPU is the processor time of the",
         "run that used least, which other load disturbs less. A bar is passed if both ratios are within it.",
+        *render_sections(figures),
     ]
+    return "\n".join(lines) + "\n"
+
+
+def render_sections(figures: Sequence[Figure]) -> list[str]:
+    """A heading, a table and its notes for each section, line by line."""
+    lines: list[str] = []
     for section in dict.fromkeys(figure.section for figure in figures):
         lines += [
             "",
@@ -80,7 +87,7 @@ def render_page(result: dict[str, Any]) -> str:
         notes = list(dict.fromkeys(figure.note for figure in of_section if figure.note))
         if notes:
             lines += ["", *(f"- {note}" for note in notes)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def render_text(figures: Iterable[Figure]) -> str:

@@ -19,7 +19,8 @@ KILOBYTES = 1 if os.uname().sysname == "Darwin" else 1024
 class Contender:
     """A program that takes part. `prepare` runs before each run of it and is not timed.
 
-    With `inner` the program prints the seconds that count as its last line; else the whole process does.
+    With `inner` the program prints the seconds that count as its last line, and perhaps behind them those
+    of the processor; else the whole process does.
     """
 
     command: Sequence[str]
@@ -90,6 +91,8 @@ def _run(contender: Contender) -> tuple[float, float, int]:
         process.stdout.close()
     if process.returncode not in contender.codes:
         raise RuntimeError(f"{' '.join(contender.command)} ends with {process.returncode}")
+    cpu = usage.ru_utime + usage.ru_stime
     if contender.inner:
-        wall = float(said.split()[-1])
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * KILOBYTES
+        wall, *counted = map(float, said.splitlines()[-1].split())
+        cpu = counted[0] if counted else cpu
+    return wall, cpu, usage.ru_maxrss * KILOBYTES

@@ -17,7 +17,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,8 @@ def describe_machine() -> str:
     return f"{processor}, {size}, {platform.system()} {platform.release()}"
 
 
-def find_versions() -> dict[str, str]:
-    """Of Python and of every package that takes part."""
+def find_versions(packages: Sequence[str] = ("click", "libcst", "ncnn", "onnx", "torch")) -> dict[str, str]:
+    """Of Python and of the packages that take part."""
     found = {"Python": platform.python_version()}
     asked = subprocess.run(
         [sys.executable, "-c", "import pnnxfix; print(pnnxfix.__version__)"],
@@ -104,7 +104,7 @@ def find_versions() -> dict[str, str]:
         text=True,
     )
     found["pnnxfix"] = asked.stdout.strip()
-    for name in ("click", "libcst", "ncnn", "onnx", "torch"):
+    for name in packages:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -85,5 +85,5 @@ def test_make_targets() -> None:
     makefile = (ROOT / "Makefile").read_text()
     declared = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     assert declared is not None
-    helped = re.findall(r"^([a-z]+):.*## ", makefile, re.MULTILINE)
+    helped = re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)
     assert sorted(declared[1].split()) == sorted(helped)

@@ -22,7 +22,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import figures
 
     yield figures
-    for name in ("figures", "measure", "generated"):
+    for name in ("figures", "measure", "generated", "memory", "run_verify"):
         sys.modules.pop(name, None)
 
 
@@ -123,3 +123,51 @@ def test_the_page_is_made_of_the_stored_numbers(figures: Any) -> None:
     stored = json.loads((BENCHMARKS / "results.json").read_text())
     assert figures.render_page(stored) == (ROOT / "docs" / "benchmarks.md").read_text()
     assert {figure["section"] for figure in stored["figures"]} >= {"Beside pnnx", "Inference"}
+
+
+def test_memory_is_that_of_all_processes(figures: Any) -> None:
+    import memory
+
+    if not Path("/proc/self/status").exists():
+        pytest.skip("no /proc")
+    child = "import time; held = b'x' * 60_000_000; time.sleep(0.3)"
+    both = (
+        f"import subprocess, sys; held = b'x' * 80_000_000; subprocess.run([sys.executable, '-c', {child!r}])"
+    )
+    assert 140e6 < memory.find_peak([sys.executable, "-c", both]) < 1e9
+    with pytest.raises(RuntimeError, match="ends with 3"):
+        memory.find_peak([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_a_verdict_over_memory_is_computed_not_read(figures: Any) -> None:
+    import memory
+
+    one = memory.Memory("what", 300, "floor", 100, 2.0)
+    assert (one.ratio, one.verdict) == (3.0, "MISS")
+    assert memory.read_memory(one.to_json() | {"verdict": "PASS"}).verdict == "MISS"
+
+
+def test_verify_is_measured(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    results, page = tmp_path / "results.json", tmp_path / "page.md"
+    command = [sys.executable, str(BENCHMARKS / "run_verify.py"), "--quick"]
+    done = subprocess.run(
+        [*command, "--results", str(results), "--page", str(page)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    data = json.loads(results.read_text())
+    assert {"Python", "numpy", "ncnn", "torch", "pnnx"} <= set(data["versions"])
+    assert (len(data["figures"]), len(data["memory"])) == (3, 2)
+    for one in (*data["figures"], *data["memory"]):
+        assert one["what"] in page.read_text()
+
+
+def test_the_page_of_verify_is_made_of_the_stored_numbers(figures: Any) -> None:
+    import run_verify
+
+    stored = json.loads((BENCHMARKS / "verify.json").read_text())
+    assert run_verify.render_page(stored) == (ROOT / "docs" / "benchmarks-verify.md").read_text()
+    assert len(stored["memory"]) == 3
