@@ -169,6 +169,7 @@ def test_few_other_fixtures_have_a_finding_of_these_rules() -> None:
         # pnnx prints this one as `v_0[...,[3,0,0,2,1]]`, which takes the last axis for the second.
         ("index", "PNX220"),
         ("lost-reshapes", "PNX226"),
+        ("places-behind-a-lost-batch", "PNX224"),
         ("shared-convolution", "PNX223"),
         ("shared-table", "PNX223"),
     }

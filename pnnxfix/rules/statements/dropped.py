@@ -167,11 +167,15 @@ def _repair(
     statements: dict[int, Statement] = {}
     edits: defaultdict[int, dict[ast.expr, str | Writer]] = defaultdict(dict)
     for place, value in zip(places, values, strict=True):
-        if value:
+        if value and not _has_keyword(place.node, word):
             statements[place.statement.line] = place.statement
             edits[place.statement.line][place.node] = write(f"{word}={value!r}")
     for line, statement in statements.items():
         yield Repair(statement, statement.rewrite(edits[line]), message)
+
+
+def _has_keyword(node: ast.expr, word: str) -> bool:
+    return isinstance(node, ast.Call) and any(keyword.arg == word for keyword in node.keywords)
 
 
 def _write_division(argument: str) -> Writer:
