@@ -118,16 +118,18 @@ def _may_leak(loaded: LoadedConversion) -> bool:
 
 
 def _may_lie(loaded: LoadedConversion) -> bool:
-    """Whether a layer may contradict its operator, or an input its name. Cost: a few searches."""
+    """Whether a layer contradicts its operator, or an input may be no input. Cost: a few searches, mostly."""
     if loaded.ncnn is None:
         return False
     param = loaded.original.get(NCNN_PARAM, b"")
-    if may_be_unfed(param):
-        return True
     pnnx = loaded.original.get(PNNX_PARAM, b"")
-    return loaded.pnnx is not None and (
-        may_contradict(param) or may_compute_integers(pnnx) or may_be_wide(pnnx)
-    )
+    if may_be_unfed(param) or (loaded.pnnx is not None and may_be_wide(pnnx)):
+        return True
+    if loaded.pnnx is None or not (may_contradict(param) or may_compute_integers(pnnx)):
+        return False
+    from pnnxfix.pipeline.contradictions import find_contradictions
+
+    return bool(find_contradictions(loaded))
 
 
 def _own_python(loaded: LoadedConversion, result: Analysis) -> PythonFile | None:

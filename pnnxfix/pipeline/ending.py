@@ -9,7 +9,6 @@ from pnnxfix.options import Options
 from pnnxfix.pipeline.analyse import Analysis, analyse
 from pnnxfix.pipeline.discovery import NCNN_PARAM, Conversion
 from pnnxfix.pipeline.findings import Place, make_finding
-from pnnxfix.pipeline.leaks import is_attendant
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.selection import Selection
 
@@ -32,6 +31,7 @@ def analyse_to_the_end(
     if not analysis.stuck or loaded.pnnx is None or doubt is not None:
         return loaded, analysis
     from pnnxfix.pipeline.cut import Cut, apply_cut, find_cut
+    from pnnxfix.pipeline.leaks import is_attendant
     from pnnxfix.rules.ending import InexpressibleEnd
 
     path = loaded.files[NCNN_PARAM]

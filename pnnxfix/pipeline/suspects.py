@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 
-_INTEGER_EXPRESSION = re.compile(rb"^pnnx\.Expression .*#\d+=\([0-9,?]*\)[iu]\d", re.MULTILINE)
+_INTEGERS = re.compile(rb"^(?:pnnx\.Expression|torch\.clamp) .*#\d+=\([0-9,?]*\)[iu]\d", re.MULTILINE)
 NAMES = (
-    b" amax_", b" amin_", b" chunk_", b" clamp_", b" cumsum_", b" in_", b" interpolate_", b" logsumexp_",
+    b" amax_", b" amin_", b" chunk_", b" cumsum_", b" in_", b" interpolate_", b" logsumexp_",
     b" max_", b" mean_", b" min_", b" norm_", b" normalize_", b" prod_", b" remainder_", b" rmsn_", b" sdpa_",
     b" softmax_", b" sum_", b" upsample_", b" tensor_split_", b" slice_scatter_", b" pad_", b" stack_",
     b" attention_", b" bmm_", b" pow_", b" pixelshuffle_", b" pixelunshuffle_", b" channelshuffle_",
 )  # fmt: skip
 """What pnnx calls the layers that can contradict their operator."""
-_MEMBERS = re.compile(rb" 13=(?!233\b)\d")
+_MEMBERS = re.compile(rb"^Reshape .* 13=(?!233\b)\d", re.MULTILINE)
 _WIDE = re.compile(rb"pnnx\.Input [^\n(]*\((?:[^,)\n]*,){4}")
 _EMPTY = re.compile(rb"MemoryData +\S+ +0 1 \S+ +0=0\s")
 
@@ -41,5 +41,5 @@ def may_be_unfed(param: bytes) -> bool:
 
 
 def may_compute_integers(pnnx: bytes) -> bool:
-    """Whether an Expression of `.pnnx.param` reads or makes integers. Cost: one search."""
-    return _INTEGER_EXPRESSION.search(pnnx) is not None
+    """Whether an Expression or a clamp of `.pnnx.param` reads or makes integers. Cost: one search."""
+    return _INTEGERS.search(pnnx) is not None

@@ -9,7 +9,7 @@ import pytest
 
 import pnnxfix
 from pnnxfix.pipeline.contradictions import JOINS
-from pnnxfix.pipeline.suspects import may_contradict
+from pnnxfix.pipeline.suspects import may_compute_integers, may_contradict
 
 X = "#0=(3,4,5)f32"
 WRONG = [
@@ -206,7 +206,8 @@ def test_input_with_the_name_of_an_output(tmp_path: Path) -> None:
 
 
 def test_every_kind_is_looked_for() -> None:
-    rows = {name: f"Layer {name}_0 1 1" for _, name in JOINS}
+    rows = {name: f"Layer {name}_0 1 1" for _, name in JOINS if name != "clamp"}
+    assert may_compute_integers(b"torch.clamp torch.clamp_0 1 1 0 1 max=3 min=0 #0=(2)i64 #1=(2)i64")
     rows["cat"] = "Concat cat_0 2 1 1 2 3 0=-233"
     rows["bn"] = "Reshape flatten_0 1 1 1 2 0=8 1=9 12=233 13=1\nBatchNorm bn_1 1 1 2 3 0=8"
     rows["pow"] = "BinaryOp pow_0 1 1"
