@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -65,12 +66,15 @@ def convert_model(request: Request) -> ConvertReport:
         if request.prepare:
             prepared = first.folder / f"{arguments.stem.name}.prepared.pt"
             outcome = prepare_model(arguments.model, prepared)
-            if outcome.failure:
+            shaped = _with_shapes(arguments, first)
+            if shaped is None:
+                report.notes.append("give inputshape= for --prepare: the model does not tell its shapes")
+            elif outcome.failure:
                 report.notes.append(f"the model could not be prepared: {outcome.failure}")
             elif not outcome.rewritten:
                 report.notes.append("nothing of the model is known to convert better in another form")
             else:
-                second = stack.enter_context(open_stage(arguments, prepared))
+                second = stack.enter_context(open_stage(shaped, prepared))
                 stages["prepared"] = second
                 report.attempts.append(_attempt("prepared", request, pnnx, second, outcome.rewritten))
                 others = [(prepared, Path(f"{arguments.stem}.prepared.pt"))]
@@ -81,6 +85,21 @@ def convert_model(request: Request) -> ConvertReport:
             report.kept = kept
             report.written = publish(stages[kept.way], others)
     return report
+
+
+def _with_shapes(arguments: Arguments, stage: Stage) -> Arguments | None:
+    """The arguments with the shapes that pnnx found in the trace, which a prepared model has lost.
+
+    None where it found none. Without shapes nothing would be compared but single numbers.
+    """
+    if "inputshape" in arguments.options:
+        return arguments
+    with open(stage.log, errors="replace") as log:
+        found = next((line for line in log if line.startswith("inputshape = [")), "")
+    shapes = found.removeprefix("inputshape = ").strip()
+    if re.fullmatch(r"(\[\d+(,\d+)*\]\w+,?)+", shapes) is None:
+        return None
+    return replace(arguments, options={**arguments.options, "inputshape": shapes.rstrip(",")})
 
 
 def choose(attempts: Sequence[Attempt]) -> tuple[Attempt, str]:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pnnxfix.conversion.arguments import Arguments
+from pnnxfix.conversion.convert import _with_shapes
+from pnnxfix.conversion.staging import Stage
+
 if TYPE_CHECKING:
     from conftest import Place
 
 pytest.importorskip("pnnx")
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 SHAPE = "inputshape=[1,3,8,8]"
 SUFFIXES = (".pnnx.param", ".pnnx.bin", "_pnnx.py", ".pnnx.onnx", ".ncnn.param", ".ncnn.bin", "_ncnn.py")
@@ -189,3 +195,14 @@ def test_a_full_disk(place: Place, models: Path) -> None:
     assert done.code == 2
     assert "the disk is full" in done.err
     assert left == []
+
+
+@pytest.mark.parametrize("given", [{}, {"inputshape": "[9,9]"}])
+def test_a_prepared_model_is_given_the_shapes_of_the_trace(tmp_path: Path, given: dict[str, str]) -> None:
+    stage = Stage(tmp_path, Arguments(Path("model.pt"), given))
+    shutil.copy(FIXTURES / "20261020" / "two-inputs" / "pnnx.log", stage.log)
+    shaped = _with_shapes(stage.arguments, stage)
+    assert shaped is not None
+    assert shaped.options == (given or {"inputshape": "[1,3,8,8]f32,[1,3,8,8]f32"})
+    stage.log.write_text("inputshape = \n")
+    assert (_with_shapes(stage.arguments, stage) is None) is not bool(given)
