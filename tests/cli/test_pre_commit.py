@@ -21,7 +21,7 @@ repos:
   - id: {hook}
 """
 
-pytest.importorskip("pre_commit")
+pytest.importorskip("pre_commit", reason="the hooks are run by the real pre-commit")
 
 
 def run(*command: str | Path, cwd: Path, home: Path) -> subprocess.CompletedProcess[str]:

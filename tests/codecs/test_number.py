@@ -106,8 +106,8 @@ def test_what_has_no_spelling_is_an_error(value: float) -> None:
 
 
 def test_the_real_ncnn_reads_the_spelling_bit_for_bit(tmp_path: Path) -> None:
-    ncnn = pytest.importorskip("ncnn")
-    numpy = pytest.importorskip("numpy")
+    ncnn = pytest.importorskip("ncnn", reason="the real ncnn reads the numbers")
+    numpy = pytest.importorskip("numpy", reason="numpy holds what ncnn read")
     rng = random.Random(5)
     patterns = [rng.getrandbits(32) for _ in range(200)]
     values = [struct.unpack("<f", struct.pack("<I", pattern))[0] for pattern in patterns]

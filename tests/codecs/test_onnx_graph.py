@@ -12,7 +12,7 @@ from pnnxfix.codecs.onnx_graph import is_available, replace_nodes
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.graph import Operator
 
-onnx = pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx", reason="the files are read with the real onnx")
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 SAMPLE = FIXTURES / "20261020" / "clamp-min-tenth" / "model.pnnx.onnx"

@@ -86,7 +86,7 @@ class Place:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="PyTorch traces the networks that are converted")
     folder = tmp_path_factory.mktemp("models")
     program = folder / "networks.py"
     program.write_text(NETWORKS.lstrip())

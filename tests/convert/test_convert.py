@@ -18,7 +18,7 @@ from pnnxfix.conversion.staging import Stage
 if TYPE_CHECKING:
     from conftest import Place
 
-pytest.importorskip("pnnx")
+pytest.importorskip("pnnx", reason="the command runs the real pnnx")
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 SHAPE = "inputshape=[1,3,8,8]"
@@ -163,6 +163,16 @@ def test_no_pnnx_installed(place: Place) -> None:
     done = place.run("convert", "clean.pt", SHAPE, code=blind)
     assert done.code == 2
     assert 'pip install "pnnxfix[convert]"' in done.err
+    assert place.names() == {"clean.pt"}
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="Linux's /proc is what root cannot write, either")
+def test_a_directory_that_nobody_can_write(place: Place) -> None:
+    place.put("clean")
+    names = ("pnnxparam", "pnnxbin", "pnnxpy", "pnnxonnx", "ncnnparam", "ncnnbin", "ncnnpy")
+    done = place.run("clean.pt", SHAPE, *(f"{name}=/proc/self/{name}" for name in names))
+    assert done.code == 2
+    assert "cannot be written" in done.err
     assert place.names() == {"clean.pt"}
 
 

@@ -12,7 +12,7 @@ from pnnxfix.conversion import prepare
 from pnnxfix.conversion.rewrites import RENAMES, REWRITES, Rewrite
 from pnnxfix.verify.process import Child, Limits
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="each rewrite is compared with PyTorch")
 
 SHAPES = {"x": (2, 3, 4), "y": (2, 3, 4), "z": (2, 3, 4), "m": (4, 5), "v": (4,), "u": (5,)}
 SAME_NAME = {"aten::clamp", "aten::div", "aten::round"}

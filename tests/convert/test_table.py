@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason="the judge that the script imports runs PyTorch")
 
 from scripts import convert_table
 from scripts.convert_table import Converted, Way

@@ -129,7 +129,7 @@ def test_memory_is_that_of_all_processes(figures: Any) -> None:
     import memory
 
     if not Path("/proc/self/status").exists():
-        pytest.skip("no /proc")
+        pytest.skip("the memory of a process and its children is read from Linux's /proc")
     child = "import time; held = b'x' * 60_000_000; time.sleep(0.3)"
     both = (
         f"import subprocess, sys; held = b'x' * 80_000_000; subprocess.run([sys.executable, '-c', {child!r}])"
@@ -148,7 +148,7 @@ def test_a_verdict_over_memory_is_computed_not_read(figures: Any) -> None:
 
 
 def test_verify_is_measured(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="the benchmark runs the TorchScript form")
     results, page = tmp_path / "results.json", tmp_path / "page.md"
     command = [sys.executable, str(BENCHMARKS / "run_verify.py"), "--quick"]
     done = subprocess.run(

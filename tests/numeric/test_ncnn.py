@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,16 +9,13 @@ import pytest
 
 from tests.helpers.child import Child, ChildFailed
 from tests.helpers.conversions import RUNNABLE, Stored, find_stored, repair
+from tests.helpers.ncnn_releases import RELEASES, WHY_NOT
 from tests.helpers.proof import prove_ncnn
 from tests.numeric.conftest import Run, make_runner
 
 # Five axes of which none is a batch: ncnn's blobs have four.
 TOO_MANY_AXES = "rank-5-no-batch"
 FITTING = [stored for stored in RUNNABLE if stored.case.id != TOO_MANY_AXES]
-
-_FOLDER = os.environ.get("PNNXFIX_NCNN_RELEASES", "")
-WHEELS = sorted(path for path in Path(_FOLDER).iterdir() if path.is_dir()) if _FOLDER else []
-"""Unpacked wheels of ncnn, one folder each; without any, one test is skipped."""
 
 
 @pytest.mark.parametrize("stored", FITTING, ids=lambda stored: stored.id)
@@ -35,16 +31,16 @@ def test_graph_that_ncnn_cannot_be_fed_is_repaired_and_loads(base: Path, run_ncn
         run_ncnn(repaired.folder, "model")
 
 
-@pytest.fixture(scope="module", params=WHEELS or [None], ids=lambda wheel: wheel.name if wheel else "none")
+@pytest.fixture(scope="module", params=RELEASES or [None], ids=lambda wheel: wheel.name if wheel else "none")
 def run_wheel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     if request.param is None:
-        pytest.skip("PNNXFIX_NCNN_RELEASES names no folder of ncnn releases")
+        pytest.skip(WHY_NOT)
     child = Child("run_ncnn.py", request.param)
     yield make_runner(child, tmp_path_factory.mktemp("wheel") / "outputs.npz")
     child.close()
 
 
-@pytest.mark.parametrize("stored", FITTING if WHEELS else FITTING[:1], ids=lambda stored: stored.id)
+@pytest.mark.parametrize("stored", FITTING if RELEASES else FITTING[:1], ids=lambda stored: stored.id)
 def test_other_releases_of_ncnn_give_the_same_numbers(stored: Stored, base: Path, run_wheel: Run) -> None:
     repaired = repair(stored, base)
     prove_ncnn(stored, run_wheel(repaired.folder, stored.stem))

@@ -271,7 +271,7 @@ def test_odd_constants_and_shapes(tmp_path: Path, value: str, annotation: str) -
 
 
 def test_a_bin_of_another_model_stops_the_repair(tmp_path: Path) -> None:
-    pytest.importorskip("ncnn")
+    pytest.importorskip("ncnn", reason="the real ncnn is asked to load it")
     home = tmp_path / "conv"
     shutil.copytree(ROOT / "fixtures" / "20261020" / "conv2d-both", home)
     (home / "model.ncnn.bin").write_bytes(b"\x00" * 7)

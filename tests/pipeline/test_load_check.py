@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pnnxfix.pipeline.load_check import LoadCheck, Loaded, Rejected, Unavailable, has_weights
+from tests.helpers.ncnn_releases import RELEASES, WHY_NOT
 
 HEAD = "Input in0 0 1 in0\n"
 RELU = f"7767517\n2 2\n{HEAD}ReLU relu_0 1 1 in0 out0\n"
@@ -20,8 +21,6 @@ CONV = f"7767517\n2 2\n{HEAD}Convolution conv_0 1 1 in0 out0 0=8 1=3 5=1 6=216\n
 LEAK = f"7767517\n3 3\n{HEAD}aten::foo f_0 1 1 in0 a\nConvolution c 1 1 a out0 0=8 1=3 5=1 6=216\n"
 WEIGHTS = bytes(4 + 216 * 4 + 8 * 4)
 INT8_TAG = b"\x38\x4b\x0d\x00"
-
-OLD_RELEASES = os.environ.get("PNNXFIX_NCNN_RELEASES", "")
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -263,10 +262,11 @@ def test_leaves_no_process_behind(tmp_path: Path) -> None:
     assert process.poll() == (1 if os.name == "nt" else -signal.SIGKILL)
 
 
-@pytest.mark.skipif(not OLD_RELEASES, reason="PNNXFIX_NCNN_RELEASES names no folder of ncnn releases")
-@pytest.mark.parametrize("release", sorted(os.listdir(OLD_RELEASES)) if OLD_RELEASES else ["none"])
-def test_outcomes_in_every_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(OLD_RELEASES, release)))
+@pytest.mark.skipif(not RELEASES, reason=WHY_NOT)
+@pytest.mark.parametrize("folder", RELEASES or [Path()], ids=lambda folder: folder.name)
+def test_outcomes_in_every_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    release = folder.name
     param, weights = write(tmp_path / "m.param", LEAK), write(tmp_path / "m.bin", WEIGHTS)
     with LoadCheck() as check:
         assert check.check(param, weights, {"aten::foo"}) == Loaded(release, ("aten::foo",))

@@ -88,7 +88,7 @@ def test_an_input_too_large_to_try(put: Put, verify: Verify) -> None:
 
 @pytest.fixture
 def torch() -> Any:
-    return pytest.importorskip("torch")
+    return pytest.importorskip("torch", reason="the references are TorchScript files")
 
 
 def test_a_reference_that_is_no_torchscript(put: Put, verify: Verify, torch: Any) -> None:

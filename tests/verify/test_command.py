@@ -125,7 +125,7 @@ def test_an_unknown_path_is_an_error(verify: Verify, tmp_path: Path) -> None:
 
 @pytest.fixture
 def torch() -> object:
-    return pytest.importorskip("torch")
+    return pytest.importorskip("torch", reason="the reference runs in PyTorch")
 
 
 @pytest.mark.usefixtures("torch")

@@ -1,7 +1,4 @@
-"""GPT-2 of transformers: traced, converted by the installed pnnx, and located where ncnn goes wrong.
-
-Needs transformers and pnnx (the extra `models`), so `make models` runs it; elsewhere it is left out.
-"""
+"""GPT-2 of transformers: traced, converted by the installed pnnx, and located where ncnn goes wrong."""
 
 from __future__ import annotations
 
@@ -16,8 +13,8 @@ from pnnxfix.cli.main import main
 from tests.verify.conftest import Verify
 from tests.verify.test_wrong import is_power_of_negatives_wrong
 
-pytest.importorskip("transformers")
-pytest.importorskip("pnnx")
+pytest.importorskip("transformers", reason="the network is that of transformers")
+pytest.importorskip("pnnx", reason="the network is converted in the test")
 
 
 def convert(folder: Path, use_cache: bool) -> Path:

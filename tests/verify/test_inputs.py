@@ -83,7 +83,7 @@ def test_two_files_and_arrays_are_enough(put: Put, verify: Verify, network: str)
 
 
 def test_without_shapes_the_inputs_have_to_be_given(put: Put, verify: Verify) -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="the reference runs in PyTorch")
     folder = put("residual")
     for name in ("model.pnnx.param", "model_pnnx.py", "model_ncnn.py"):
         (folder / name).unlink()

@@ -64,7 +64,7 @@ def test_a_neighbourhood_ends_at_its_radius() -> None:
 @pytest.mark.parametrize("first", [0, 3, 4, 5, 6, 7, 100])
 def test_nodes_do_not_meet_whatever_their_numbers(first: int) -> None:
     """The layout library numbers the bends of edges, as rows are numbered."""
-    pytest.importorskip("fast_sugiyama")
+    pytest.importorskip("fast_sugiyama", reason="it lays the drawings out, and has no wheel for Python 3.10")
     kinds = ("Reshape", "Split", "BinaryOp", "BinaryOp", "BinaryOp")
     nodes = tuple(Node(first + at, f"{kind} {at}", "", at == 2) for at, kind in enumerate(kinds))
     edges = [(0, 1), (1, 2), (1, 4), (2, 3), (3, 4)]
@@ -112,14 +112,14 @@ def look(page: str, folder: Path) -> str:
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium")
 def test_chromium_draws_it(tmp_path: Path) -> None:
-    pytest.importorskip("fast_sugiyama")
+    pytest.importorskip("fast_sugiyama", reason="it lays the drawings out, and has no wheel for Python 3.10")
     assert look(make_page(), tmp_path) == "nodes 5 overlap false visible true points 6"
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium")
 def test_chromium_draws_a_real_report(put: Callable[[str], Path], verify: Verify, tmp_path: Path) -> None:
-    pytest.importorskip("fast_sugiyama")
-    pytest.importorskip("torch")
+    pytest.importorskip("fast_sugiyama", reason="it lays the drawings out, and has no wheel for Python 3.10")
+    pytest.importorskip("torch", reason="the report is one of a real comparison")
     folder = put("attention")
     param = folder / "model.ncnn.param"
     param.write_text(param.read_text().replace("7 8 0=16 1=1.000000e-5", "7 8 0=16 1=1.000000e-1", 1))

@@ -19,7 +19,7 @@ def test_the_faults_are_of_every_kind_and_network() -> None:
 
 
 def test_the_altered_operator_is_named(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="the reference runs in PyTorch")
     bench = Bench(tmp_path)
     wrong, unseen = [], []
     try:

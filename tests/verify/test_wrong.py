@@ -16,7 +16,7 @@ Put = Callable[[str], Path]
 
 @pytest.fixture(autouse=True)
 def _torch() -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="the reference runs in PyTorch")
 
 
 def find(report: dict[str, Any], form: str) -> dict[str, Any]:
