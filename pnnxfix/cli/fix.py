@@ -62,7 +62,8 @@ Exit codes:
 @click.option(
     "--load-check/--no-load-check",
     default=None,
-    help="Let ncnn load the result before it is written.  [default: unless the graph is large]",
+    help="Let ncnn load the result before it is written, and run it once where operators became several "
+    "layers.  [default: unless the graph is large]",
 )  # fmt: skip
 def command(
     paths: tuple[Path, ...],

@@ -92,7 +92,7 @@ def _with_shapes(arguments: Arguments, stage: Stage) -> Arguments | None:
 
     None where it found none. Without shapes nothing would be compared but single numbers.
     """
-    if "inputshape" in arguments.options:
+    if not arguments.options.keys().isdisjoint({"inputshape", "input"}):
         return arguments
     with open(stage.log, errors="replace") as log:
         found = next((line for line in log if line.startswith("inputshape = [")), "")

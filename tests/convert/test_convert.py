@@ -207,7 +207,7 @@ def test_a_full_disk(place: Place, models: Path) -> None:
     assert left == []
 
 
-@pytest.mark.parametrize("given", [{}, {"inputshape": "[9,9]"}])
+@pytest.mark.parametrize("given", [{}, {"inputshape": "[9,9]"}, {"input": "x.npy"}])
 def test_a_prepared_model_is_given_the_shapes_of_the_trace(tmp_path: Path, given: dict[str, str]) -> None:
     stage = Stage(tmp_path, Arguments(Path("model.pt"), given))
     shutil.copy(FIXTURES / "20261020" / "two-inputs" / "pnnx.log", stage.log)
