@@ -77,6 +77,8 @@ class _Carrier:
             elif axis == NO_BATCH != needed:
                 needed = self._axis(name)
             reads.append(axis if NO_BATCH not in (axis, needed) else needed)
+        if operator.type in _MOVES and reads and self._loses(operator, reads[0]):
+            self._wrong.add(handle)
         for at, name in enumerate(operator.outputs):
             self._left_out[name] = self._given(operator, reads[0] if reads else None, at, name)
 
@@ -110,6 +112,14 @@ class _Carrier:
         if kind in _MOVES or kind in _RESHAPES or kind in _TRANSPARENT:
             return carried
         return _default(axis)
+
+    def _loses(self, operator: Operator, read: int) -> bool:
+        """Whether an axis of members moves to another place than the one that the result leaves out."""
+        shape, made = self._shape(operator.inputs[0]), operator.outputs[:1]
+        order = axis_map(operator, shape, len(shape)) if shape else None
+        if not order or not made or read not in order or shape[read] == 1:
+            return False
+        return self._axis(made[0]) not in (NO_BATCH, order.index(read))
 
     def _given(self, operator: Operator, read: int | None, at: int, name: str) -> int:
         """What a result leaves out; `read` is what the first input does."""

@@ -17,6 +17,9 @@ from pnnxfix.rules.base import Layer, Lowering
 JOINED = ("torch.cat", "torch.stack", "nn.BatchNorm1d", "F.batch_norm")
 """The operators that `find_batch_fault` knows."""
 
+MENDED_ALONE = frozenset({*JOINED, "torch.bmm", "pnnx.Expression"})
+"""What is put right by itself where its blob has other members: also `mend_product`, `find_mixed_layouts`."""
+
 
 def find_batch_fault(
     number: int, operator: Operator, layer: Operator, batch: BatchAxes, shapes: Annotations

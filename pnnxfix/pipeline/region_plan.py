@@ -64,11 +64,7 @@ class RegionPlanner:
                 break
         if refused:
             return refused[0]
-        return Refusal(
-            f"`{lie.type}` {lie.name} works on more axes than ncnn has, and the layer that pnnx wrote for it "
-            "loads and computes something else",
-            "reduce the rank of that tensor in the PyTorch model",
-        )
+        return lie
 
     def _position(self, row: int) -> int | None:
         assert self._loaded.ncnn is not None

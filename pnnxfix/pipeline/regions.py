@@ -16,6 +16,7 @@ from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.graph.splits import EXPRESSION, SPLIT, is_layout_row
 from pnnxfix.pipeline.batch import MAX_RANK
+from pnnxfix.pipeline.batch_faults import MENDED_ALONE
 from pnnxfix.pipeline.counterparts import (
     ATTENTION,
     LAYERS_OF,
@@ -152,17 +153,35 @@ class Regions:
             return False
         return self._loaded.batch.is_plain(operand, found[0]) and not self._overflows_attention(operand)
 
-    def find_lie(self, covered: set[str]) -> Operator | None:
-        """An operator on more axes than ncnn has that pnnx wrote a layer for and no region covers."""
+    def find_lie(self, covered: set[str]) -> Refusal | None:
+        """An operator that no region covers and whose layer loads and computes something else, in words.
+
+        It has more axes than ncnn, or its blob holds other members than those of its batch.
+        """
+        misplaced = self._loaded.batch.wrong
         for handle in self._pnnx:
             operator = self._pnnx.original(handle)
-            if operator.type in LAYERS_OF and operator.name not in covered:
-                names = (*operator.inputs, *operator.outputs)
-                if operator.type != EXPRESSION and not all(map(self._fits_rank, names)):
-                    return operator
-                if any(map(self._overflows_attention, operator.inputs)):
-                    return operator
+            if operator.name in covered:
+                continue
+            if handle in misplaced and operator.type not in MENDED_ALONE:
+                return Refusal(
+                    f"before `{operator.type}` {operator.name} pnnx takes another axis for the batch than "
+                    "behind it, and the layers there load and compute something else",
+                    "reshape in the PyTorch model so that the batch stays one axis",
+                )
+            if operator.type in LAYERS_OF and self._is_too_wide(operator):
+                return Refusal(
+                    f"`{operator.type}` {operator.name} works on more axes than ncnn has, and the layer that "
+                    "pnnx wrote for it loads and computes something else",
+                    "reduce the rank of that tensor in the PyTorch model",
+                )
         return None
+
+    def _is_too_wide(self, operator: Operator) -> bool:
+        names = (*operator.inputs, *operator.outputs)
+        if operator.type != EXPRESSION and not all(map(self._fits_rank, names)):
+            return True
+        return any(map(self._overflows_attention, operator.inputs))
 
     def _overflows_attention(self, operand: str) -> bool:
         """Whether ncnn's SDPA, which knows heads, rows and columns, reads a blob of more axes."""

@@ -13,7 +13,7 @@ from pnnxfix.pipeline.discovery import find_conversions
 from pnnxfix.pipeline.load_check import LoadCheck, Loaded, NotRunning
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.trial import Trial, plan_trial
-from tests.helpers.conversions import FIXTURES, snapshot
+from tests.helpers.conversions import FIXTURES
 
 STORED = FIXTURES / "lowering" / "20261020"
 INPUTS = "7767517\n{} {}\nInput in0 0 1 in0\n"
@@ -57,37 +57,43 @@ def test_output_that_is_not_computed(ncnn: LoadCheck, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def pooled(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(STORED / "pooled-attention", tmp_path / "conversion"))
+def merging(tmp_path: Path) -> Path:
+    """A conversion whose last layer somebody edited: it no longer moves the channels to the front."""
+    folder = Path(shutil.copytree(STORED / "patch-merging", tmp_path / "conversion"))
+    param = folder / "model.ncnn.param"
+    text = param.read_text()
+    assert text.endswith(" out0 0=4\n")
+    param.write_text(text.removesuffix("0=4\n") + "0=0\n")
+    return folder
 
 
-def test_a_network_that_does_not_run_keeps_its_graph(pooled: Path) -> None:
-    before = snapshot(pooled)
-    report = pnnxfix.fix(pooled, load_check=True)
-    reasons = {finding.refusal for finding in report.findings if finding.code == "PNX141"}
+def test_a_network_that_does_not_run_keeps_its_graph(merging: Path) -> None:
+    before = (merging / "model.ncnn.param").read_bytes()
+    report = pnnxfix.fix(merging, load_check=True)
+    reasons = {finding.refusal for finding in report.findings if finding.path.name == "model.ncnn.param"}
     assert len(reasons) == 1
-    assert "ncnn does not run it: it ends the process" in str(reasons)
+    assert "ncnn does not run it: out0 has shape (4, 4, 32), not that of the model (32x4x4)" in str(reasons)
     assert report.exit_code == 1
-    assert snapshot(pooled) == before
+    assert (merging / "model.ncnn.param").read_bytes() == before
 
 
-def test_without_the_check_nobody_runs_it(pooled: Path) -> None:
-    assert pnnxfix.fix(pooled, load_check=False).fixed
+def test_without_the_check_nobody_runs_it(merging: Path) -> None:
+    assert pnnxfix.fix(merging, load_check=False).fixed
 
 
 def read(folder: Path) -> LoadedConversion:
     return LoadedConversion(find_conversions([folder], ())[0][0], ())
 
 
-def test_what_is_fed_and_wanted(pooled: Path) -> None:
-    assert plan_trial(read(pooled)) == Trial({"in0": (3, 16, 16)}, {"out0": (16, 8)})
+def test_what_is_fed_and_wanted(merging: Path) -> None:
+    assert plan_trial(read(merging)) == Trial({"in0": (3, 8, 8)}, {"out0": (32, 4, 4)})
 
 
-def test_no_trial_without_the_script(pooled: Path) -> None:
-    (pooled / "model_ncnn.py").unlink()
-    assert plan_trial(read(pooled)) is None
+def test_no_trial_without_the_script(merging: Path) -> None:
+    (merging / "model_ncnn.py").unlink()
+    assert plan_trial(read(merging)) is None
 
 
-def test_unknown_shapes_are_not_compared(pooled: Path) -> None:
-    (pooled / "model.pnnx.param").unlink()
-    assert plan_trial(read(pooled)) == Trial({"in0": (3, 16, 16)}, {"out0": None})
+def test_unknown_shapes_are_not_compared(merging: Path) -> None:
+    (merging / "model.pnnx.param").unlink()
+    assert plan_trial(read(merging)) == Trial({"in0": (3, 8, 8)}, {"out0": None})
