@@ -125,7 +125,7 @@ def _may_lie(loaded: LoadedConversion) -> bool:
     pnnx = loaded.original.get(PNNX_PARAM, b"")
     if may_be_unfed(param) or (loaded.pnnx is not None and may_be_wide(pnnx)):
         return True
-    if loaded.pnnx is None or not (may_contradict(param) or may_compute_integers(pnnx)):
+    if loaded.pnnx is None or not (may_contradict(loaded.ncnn, param) or may_compute_integers(loaded.pnnx)):
         return False
     from pnnxfix.pipeline.contradictions import find_contradictions
 

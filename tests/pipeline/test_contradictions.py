@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 import pnnxfix
+from pnnxfix.codecs.param import MAGIC
 from pnnxfix.pipeline.contradictions import JOINS
+from pnnxfix.pipeline.discovery import find_conversions
+from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 from pnnxfix.pipeline.suspects import may_compute_integers, may_contradict
 
 X = "#0=(3,4,5)f32"
@@ -205,11 +208,25 @@ def test_input_with_the_name_of_an_output(tmp_path: Path) -> None:
     assert _codes(pnnxfix.check(tmp_path)) == []
 
 
-def test_every_kind_is_looked_for() -> None:
-    rows = {name: f"Layer {name}_0 1 1" for _, name in JOINS if name != "clamp"}
-    assert may_compute_integers(b"torch.clamp torch.clamp_0 1 1 0 1 max=3 min=0 #0=(2)i64 #1=(2)i64")
-    rows["cat"] = "Concat cat_0 2 1 1 2 3 0=-233"
-    rows["bn"] = "Reshape flatten_0 1 1 1 2 0=8 1=9 12=233 13=1\nBatchNorm bn_1 1 1 2 3 0=8"
-    rows["pow"] = "BinaryOp pow_0 1 1"
-    rows["remainder"] = "BinaryOp remainder_0 1 1"
-    assert [name for name, row in rows.items() if not may_contradict(row.encode())] == []
+def test_every_kind_is_looked_for(tmp_path: Path) -> None:
+    def write(name: str, *rows: str) -> ParamGraph:
+        (tmp_path / name).write_text("\n".join((MAGIC, f"{len(rows)} {len(rows)}", *rows, "")))
+        (conversion,), *_ = find_conversions([tmp_path / name], ())
+        loaded = LoadedConversion(conversion)
+        param = loaded.pnnx or loaded.ncnn
+        assert param is not None
+        return param
+
+    clamp = "torch.clamp torch.clamp_0 1 1 0 1 max=3 min=0 #0=(2)i64 #1=(2)i64"
+    assert may_compute_integers(write("integers.pnnx.param", "pnnx.Input in 0 1 0", clamp))
+    rows = {name: (f"Layer {name}_0 1 1 1 2",) for _, name in JOINS if name != "clamp"}
+    rows["cat"] = ("Concat cat_0 2 1 1 2 3 0=-233",)
+    rows["bn"] = ("Reshape flatten_0 1 1 1 2 0=8 1=9 12=233 13=1", "BatchNorm bn_1 1 1 2 3 0=8")
+    rows["pow"] = ("BinaryOp pow_0 1 1 1 2",)
+    rows["remainder"] = ("BinaryOp remainder_0 1 1 1 2",)
+    missed = []
+    for name, given in rows.items():
+        param = write(f"{name}.ncnn.param", "Input in0 0 1 1", *given)
+        if not may_contradict(param, Path(param.file.path).read_bytes()):
+            missed.append(name)
+    assert missed == []
