@@ -6,6 +6,7 @@ takes ten times as long to define.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -51,14 +52,19 @@ class Problem(NamedTuple):
 class Change(NamedTuple):
     """A file's bytes before and after a fix.
 
-    A `.bin` is not held in memory: for it both are empty, and `inserted` are the bytes that come in,
-    each with the position of the byte that they come before, in order.
+    `pieces` are those after it: what stays of a large file is not copied. A `.bin` is not held in memory:
+    for it both are empty, and `inserted` are the bytes that come in, each with the position of the byte
+    that they come before, in order.
     """
 
     path: Path
     before: bytes
-    after: bytes
+    pieces: Sequence[bytes | memoryview]
     inserted: tuple[tuple[int, bytes], ...] = ()
+
+    @property
+    def after(self) -> bytes:
+        return b"".join(self.pieces)
 
 
 @dataclass(slots=True)

@@ -56,29 +56,31 @@ class ParamFile:
         return 1
 
     def dump(self, edits: Mapping[int, Sequence[Row]], counts: tuple[int, int] | None = None) -> bytes:
-        """The file's bytes with the rows of some lines replaced (by none: removed) and new counts.
+        """The file's bytes with the rows of some lines replaced (by none: removed) and new counts."""
+        return b"".join(self.pieces(edits, counts))
 
-        Cost: one copy, and one rendering for each replaced line.
-        """
+    def pieces(
+        self, edits: Mapping[int, Sequence[Row]], counts: tuple[int, int] | None = None
+    ) -> list[bytes | memoryview]:
+        """The same in pieces, without a copy of what stays. Cost: one rendering for each replaced line."""
         new = {index: [_render(self.lines[index], row) for row in rows] for index, rows in edits.items()}
         if counts:
             header = self.first_row - 1
             new[header] = [_replace_counts(self.lines[header], counts)]
         width = len if self._data.isascii() else _count_bytes
-        parts: list[bytes | memoryview] = []
+        pieces: list[bytes | memoryview] = []
         data = memoryview(self._data)
         done = start = 0
         for index in sorted(new):
-            if done < index:
-                end = start + sum(map(width, self.lines[done:index])) + index - done - 1
-                parts.append(data[start:end])
-                start = end + 1
-            parts += [line.encode() for line in new[index]]
-            start += width(self.lines[index]) + 1
+            end = start + sum(map(width, self.lines[done:index])) + index - done
+            pieces.append(data[start:end])
+            pieces += [f"{line}\n".encode() for line in new[index]]
+            start = end + width(self.lines[index]) + 1
             done = index + 1
-        if done < len(self.lines):
-            parts.append(data[start:])
-        return b"\n".join(parts)
+        pieces.append(data[start:])
+        if done == len(self.lines):
+            pieces = [b"".join(pieces)[:-1]]
+        return pieces
 
 
 def parse_param(data: bytes, path: str) -> ParamFile:

@@ -15,6 +15,9 @@ from pnnxfix.graph.graph import Graph, Operator
 NO_BATCH = 233
 """pnnx's mark for a tensor without batch axis: its blob keeps all axes."""
 
+MAX_RANK = 4
+"""The most axes that a blob has."""
+
 
 class Blob(NamedTuple):
     """`batch_axis`: the torch axis that the blob leaves out, NO_BATCH if none, None if not certain.

@@ -105,16 +105,16 @@ class Graph:
 
     def __getitem__(self, handle: int) -> Operator:
         """The operator of a row: its last one where an edit made several of it."""
-        return self._latest.get(handle) or self.original(handle)
+        operator = self._latest.get(handle)
+        return self.original(handle) if operator is None else operator
 
     def is_removed(self, handle: int) -> bool:
         return self.edits.get(handle) == []
 
     def producer(self, operand: str) -> int | None:
         """The handle of the row that makes an operand."""
-        if operand in self._producer:
-            return self._producer[operand]
-        return self._index.producer.get(operand)
+        changed = self._producer
+        return changed[operand] if operand in changed else self._index.producer.get(operand)
 
     def maker(self, operand: str) -> Operator | None:
         """The operator that makes an operand, which an edit may have put before its row's last."""
@@ -123,10 +123,10 @@ class Graph:
             return None
         if handle < self._first:
             return next(op for op in self.prologue if operand in op.outputs)
-        edited = self.edits.get(handle)
-        if edited is not None and len(edited) > 1:
+        edited = self.edits.get(handle, ())
+        if len(edited) > 1:
             return next((op for op in edited if operand in op.outputs), edited[-1])
-        return self._latest.get(handle) or self.original(handle)
+        return self[handle]
 
     def users(self, operand: str) -> list[int]:
         """The handles of the rows that read an operand, once for each time they do."""
@@ -168,28 +168,33 @@ class Graph:
         The index follows. What the old operators made and nobody makes any more must have no
         reader left when all edits are done: `faults` of the pipeline's check would find it.
         """
-        for old in self.edits.get(handle) or [self[handle]]:
-            for name in old.inputs:
-                users = self._own_users(name)
-                if handle in users:
-                    users.remove(handle)
+        before = self.edits.get(handle) or (self[handle],)
+        gone = [name for old in before for name in old.inputs]
+        for new in operators:
+            for name in new.inputs:
+                if name in gone:
+                    gone.remove(name)
+                else:
+                    self._own_users(name).append(handle)
+        for name in gone:
+            users = self._own_users(name)
+            if handle in users:
+                users.remove(handle)
+        for old in before:
             for name in old.outputs:
                 if self.producer(name) == handle:
                     self._producer[name] = None
-            if self._names is not None:
-                self._names.discard(old.name)
+        for new in operators:
+            for name in new.outputs:
+                self._producer[name] = handle
+        if self._names is not None:
+            self._names.difference_update([old.name for old in before])
+            self._names.update([new.name for new in operators])
         self.edits[handle] = list(operators)
         if operators:
             self._latest[handle] = operators[-1]
         else:
             self._latest.pop(handle, None)
-        for new in operators:
-            for name in new.inputs:
-                self._own_users(name).append(handle)
-            for name in new.outputs:
-                self._producer[name] = handle
-            if self._names is not None:
-                self._names.add(new.name)
 
     def replace_operator(self, old: Operator, *new: Operator) -> None:
         """Put operators in the place of one, which is still in the graph and has an output."""
@@ -197,7 +202,8 @@ class Graph:
         assert handle is not None
         if handle < self._first:
             raise ValueError(f"{old.name} was put before all rows, where it stays")
-        self.replace(handle, *_substitute(self.edits.get(handle) or [self[handle]], old, new))
+        edited = self.edits.get(handle, ())
+        self.replace(handle, *(_substitute(edited, old, new) if len(edited) > 1 else new))
 
     def prepend(self, operator: Operator) -> None:
         """Put an operator without inputs before all rows, after those that were put there already."""
@@ -229,9 +235,10 @@ class Graph:
 
     def _own_users(self, operand: str) -> list[int]:
         """The list of an operand's users that edits change."""
-        if operand not in self._users:
-            self._users[operand] = self._index.users(operand)
-        return self._users[operand]
+        users = self._users.get(operand)
+        if users is None:
+            users = self._users[operand] = self._index.users(operand)
+        return users
 
 
 def _substitute(operators: Sequence[Operator], old: Operator, new: Sequence[Operator]) -> list[Operator]:

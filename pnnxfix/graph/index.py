@@ -17,9 +17,6 @@ _SPLITS = 6
 """The words up to an input and an output; the rest of a row is split only where its counts are others."""
 
 
-_COUNTS = {str(number): number for number in range(1, 10)}
-
-
 class MalformedRow(Exception):
     """A row whose counts are no numbers or do not fit the words that it has."""
 
@@ -107,8 +104,8 @@ class Index:
 
     def users(self, operand: str) -> list[int]:
         """The rows that read an operand, once for each time they do."""
-        linked = [self.producer[operand] + 1] if self._is_linked(operand) else []
-        return linked + self._readers.get(operand, [])
+        readers = self._readers.get(operand, ())
+        return [self.producer[operand] + 1, *readers] if self._is_linked(operand) else [*readers]
 
     def is_read(self, operand: str) -> bool:
         """Whether a row reads an operand."""
@@ -143,14 +140,21 @@ def _split_operands(row: Row) -> tuple[Row, Row]:
     """The inputs and the outputs of a row; none of a blank one. Raises ValueError, IndexError."""
     if not row:
         return [], []
-    middle = 4 + (_COUNTS.get(row[2]) or _count(row[2]))
-    end = middle + (_COUNTS.get(row[3]) or _count(row[3]))
+    middle = 4 + _COUNTS[row[2]]
+    end = middle + _COUNTS[row[3]]
     if len(row) < end:
         raise ValueError(end)
     return row[4:middle], row[middle:end]
 
 
-def _count(word: str) -> int:
-    if len(word) > 9 or not word.isascii() or not word.isdigit():
-        raise ValueError(word)
-    return int(word)
+class _Counts(dict[str, int]):
+    """The number that a word is; few of them are ever met."""
+
+    def __missing__(self, word: str) -> int:
+        if len(word) > 9 or not word.isascii() or not word.isdigit():
+            raise ValueError(word)
+        self[word] = number = int(word)
+        return number
+
+
+_COUNTS = _Counts()

@@ -65,7 +65,9 @@ def drop_unread(graph: Graph, blob: str, keep: Collection[str] = ()) -> None:
         if maker.type == SPLIT:
             graph.unread[blob] = None
         elif (maker.type in _WEIGHTLESS or is_empty(maker)) and not any(
-            graph.is_read(name) or is_network_output(name) or name in keep for name in maker.outputs
+            graph.is_read(name) or is_network_output(name) or name in keep
+            for name in maker.outputs
+            if name != blob
         ):
             graph.replace_operator(maker)
             pending.extend(maker.inputs)

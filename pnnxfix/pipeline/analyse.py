@@ -190,22 +190,21 @@ def _report_attendants(
     from pnnxfix.pipeline.leaks import LISTS, is_attendant
 
     graph = ncnn.graph
-    # An Expression that computes is a leak of its own; lowered, it has other layers in its place.
-    rows = [
-        at for at in unknown if is_attendant(graph.original(at)) and graph[at].type == graph.original(at).type
-    ]
+    rows = [(at, layer) for at in unknown if is_attendant(layer := graph.original(at))]
     if not rows:
         return
     from pnnxfix.rules.leaks import LeakedExpression, LeakedLayoutChange, LeakedList
 
     path = Path(ncnn.file.path)
-    for handle in rows:
-        layer = ncnn.graph.original(handle)
+    for handle, layer in rows:
+        removed = graph.is_removed(handle)
+        # An Expression that computes is a leak of its own; lowered, it has other layers in its place.
+        if not removed and graph[handle].type != layer.type:
+            continue
         rule: type[Rule] = LeakedExpression if layer.type == EXPRESSION else LeakedLayoutChange
         rule = LeakedList if layer.type in LISTS else rule
         if not selection.wants(rule.code, path):
             continue
-        removed = ncnn.graph.is_removed(handle)
         relation = "makes or reads it" if layer.type in LISTS else "reads it"
         help_text = f"`pnnxfix fix` removes it with the operator that {relation}"
         if not removed:

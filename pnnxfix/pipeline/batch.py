@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 from pnnxfix.graph.batch_axis import NO_BATCH, solve_batch_axes
 from pnnxfix.graph.batch_layout import BatchLayouts, carry_batch_axes
+from pnnxfix.graph.blobs import MAX_RANK
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.rules.base import Refusal
 
 if TYPE_CHECKING:
     from pnnxfix.pipeline.loaded import LoadedConversion
-
-
-MAX_RANK = 4
 
 
 @dataclass(frozen=True, slots=True)

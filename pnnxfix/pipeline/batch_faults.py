@@ -7,10 +7,11 @@ multiheadattention.cpp.
 from __future__ import annotations
 
 from pnnxfix.graph.batch_axis import NO_BATCH
+from pnnxfix.graph.blobs import MAX_RANK
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.graph.splits import origin
-from pnnxfix.pipeline.batch import MAX_RANK, BatchAxes
+from pnnxfix.pipeline.batch import BatchAxes
 from pnnxfix.pipeline.mixed_layouts import reshape_words
 from pnnxfix.rules.base import Layer, Lowering
 

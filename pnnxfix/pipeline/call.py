@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pnnxfix.codecs.number import Number, read_exact, spell_for_python
@@ -17,7 +18,7 @@ from pnnxfix.rules.base import OperatorRule, Refusal, Tensor
 if TYPE_CHECKING:
     from pnnxfix.codecs.torchscript import TracedCode
 
-_ANNOTATION = re.compile(r"(?:#(\d+)|@data)=\(([0-9?,]*)\)(\w+)\Z")
+_TYPE = re.compile(r"\(([0-9?,]*)\)(\w+)\Z")
 _TENSOR_MAKERS = ("torch.", "F.", "nn.", "Tensor.", "pnnx.Input", "pnnx.Attribute", "torchvision.")
 _UNKNOWN_KIND = Refusal(
     "whether it is a number or a tensor is not certain from the files",
@@ -163,11 +164,7 @@ class LeakCall:
 
     def tensor(self, argument: str) -> Tensor:
         word = self.annotation(argument) or self._stored(argument)
-        match = _ANNOTATION.match(word) if word else None
-        shape = dtype = None
-        if match is not None:
-            dtype = match[3]
-            shape = tuple(-1 if size == "?" else int(size) for size in match[2].split(",") if size)
+        shape, dtype = _read_type(word.partition("=")[2]) if word else (None, None)
         if self._ncnn is None or argument == "return":
             return Tensor(shape, dtype)
         return Tensor(shape, dtype, lambda: self._loaded.blobs[self.blob(argument)])
@@ -204,18 +201,18 @@ class LeakCall:
             return Refusal(
                 f"which input is `{argument}` is not certain", "keep model.pnnx.param beside the ncnn model"
             )
-        names, printed = self._spellings(argument)
-        given = next((text for name in names if (text := self._given.get(name)) is not None), None)
-        spelling = read_given(given) if given is not None else None
-        traced = None
+        spelling = traced = None
+        if self._given:
+            given = (self._given.get(name) for name in self._names(argument))
+            spelling = next((read_given(text) for text in given if text is not None), None)
         if self._traced is not None and self._position >= 0:
             traced = self._traced.find(self._leak.type, self._position, self._indexes[argument])
-        result = settle(spelling, printed, traced, names[0] if names else "BLOB")
+        result = settle(spelling, self._spellings(argument), traced, lambda: self._name(argument))
         if isinstance(result, Conflict):
             self.conflict = result
             return Refusal(
                 f"two sources disagree: {result.reason}",
-                f"find out which is right and give it with `--value {names[0]}=NUMBER`",
+                f"find out which is right and give it with `--value {self._name(argument)}=NUMBER`",
             )
         if isinstance(result, Number) and result.looks_rounded:
             self._loaded.notes.append(
@@ -224,36 +221,52 @@ class LeakCall:
             )
         return result
 
-    def _spellings(self, argument: str) -> tuple[list[str], list[Spelling]]:
-        """The names that `--value` may use for a constant, best first, and its printed spellings."""
-        names: list[str] = []
+    def _spellings(self, argument: str) -> list[Spelling]:
+        """How each of the files prints a constant."""
         printed: list[Spelling | None] = []
         loaded = self._loaded
         if self._pnnx is not None and loaded.pnnx is not None:
             operand = self.operand(argument)
-            handle = loaded.pnnx.graph.producer(operand)
             maker = loaded.pnnx.graph.maker(operand)
-            if handle is not None and maker is not None and maker.type == EXPRESSION:
-                names += [maker.name]
-                printed.append(
-                    read_spelling(maker.parameter("expr"), f"{loaded.pnnx.file.path}:{handle + 1}")
-                )
-            names += [f"v_{operand}"] if self._ncnn is not None else [f"v_{operand}", operand]
+            if maker is not None and maker.type == EXPRESSION:
+                place = f"{loaded.pnnx.file.path}:{(loaded.pnnx.graph.producer(operand) or 0) + 1}"
+                printed.append(read_spelling(maker.parameter("expr"), place))
         source = self._python_argument(argument)
         if source is not None and loaded.python is not None:
             known = loaded.python.constants.get(source)
-            names += [source] if source not in names else []
             if known is not None:
                 printed.append(read_spelling(known.text, f"{loaded.python.path}:{known.line + 1}"))
-        if self._ncnn is not None and loaded.ncnn is not None:
-            graph = loaded.ncnn.graph
+        if loaded.consoles and (maker := self._ncnn_source(argument)) is not None:
+            printed.extend(self._logged(maker.name))
+        return [spelling for spelling in printed if spelling is not None]
+
+    def _name(self, argument: str) -> str:
+        return next(iter(self._names(argument)), "BLOB")
+
+    def _names(self, argument: str) -> list[str]:
+        """The names that `--value` may use for a constant, best first."""
+        names: list[str] = []
+        if self._pnnx is not None and self._loaded.pnnx is not None:
+            operand = self.operand(argument)
+            maker = self._loaded.pnnx.graph.maker(operand)
+            names += [maker.name] if maker is not None and maker.type == EXPRESSION else []
+            names += [f"v_{operand}"] if self._ncnn is not None else [f"v_{operand}", operand]
+        source = self._python_argument(argument)
+        names += [] if source is None else [source]
+        if self._ncnn is not None and self._loaded.ncnn is not None:
             blob = self.blob(argument)
-            maker = graph.maker(origin(graph, blob))
-            names += [blob, origin(graph, blob)]
-            if maker is not None and maker.type == EXPRESSION:
-                names[:0] = [maker.name] if maker.name not in names else []
-                printed.extend(self._logged(maker.name))
-        return names, [spelling for spelling in printed if spelling is not None]
+            names += [blob, origin(self._loaded.ncnn.graph, blob)]
+            maker = self._ncnn_source(argument)
+            names[:0] = [maker.name] if maker is not None and maker.name not in names else []
+        return names
+
+    def _ncnn_source(self, argument: str) -> Operator | None:
+        """The Expression of the ncnn graph that makes a constant."""
+        if self._ncnn is None or self._loaded.ncnn is None:
+            return None
+        graph = self._loaded.ncnn.graph
+        maker = graph.maker(origin(graph, self.blob(argument)))
+        return maker if maker is not None and maker.type == EXPRESSION else None
 
     def _logged(self, name: str) -> list[Spelling | None]:
         found = []
@@ -262,6 +275,15 @@ class LeakCall:
                 if parameter.key == "expr":
                     found.append(read_spelling(parameter.value, f"{path}:{parameter.line}"))
         return found
+
+
+@lru_cache(maxsize=1024)
+def _read_type(text: str) -> tuple[tuple[int, ...] | None, str | None]:
+    """Shape and type of `(1,3,8,8)f32`, with -1 for a size that is not stated."""
+    match = _TYPE.match(text)
+    if match is None:
+        return None, None
+    return tuple(-1 if size == "?" else int(size) for size in match[1].split(",") if size), match[2]
 
 
 def _makes_tensor(maker: Operator) -> bool | Refusal:

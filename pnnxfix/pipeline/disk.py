@@ -7,13 +7,13 @@ import errno
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from pnnxfix.errors import PnnxfixError
 
-Content = bytes | Callable[[BinaryIO], object]
+Content = Sequence[bytes | memoryview] | Callable[[BinaryIO], object]
 
 _REMEDIES = {
     errno.ENOSPC: "free some space and run again",
@@ -22,6 +22,7 @@ _REMEDIES = {
     errno.EACCES: "make the file and its directory writable and run again",
     errno.EPERM: "make the file and its directory writable and run again",
 }
+_BUFFER = 1 << 17
 # Network file systems, and directories that may be written but not read.
 _NO_DIRECTORY_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM}
 
@@ -35,11 +36,11 @@ def explain(error: OSError, path: Path, outcome: str = "nothing was changed") ->
 
 def create(path: Path, content: Content, mode: int = 0o600) -> None:
     """Writes a file that must not exist yet; a link in its place is not followed."""
-    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-        if isinstance(content, bytes):
-            file.write(content)
-        else:
+    with open(path, "xb", _BUFFER, opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        if callable(content):
             content(file)
+        else:
+            file.writelines(content)
 
 
 def copy_access(source: os.stat_result, path: Path) -> None:

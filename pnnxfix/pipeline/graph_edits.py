@@ -31,8 +31,7 @@ class RegionLowering(NamedTuple):
     weights: dict[int, tuple[float, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """Numbers for the .bin that a layer reads in its own place: behind the bytes of all rows before `row`.
 
     `blob` is the layer's output.
@@ -111,10 +110,11 @@ def place_of_table(graph: Graph, lowering: RegionLowering, index: int) -> int:
 
 def replace_row(graph: Graph, handle: int, *operators: Operator) -> None:
     """Replace a row, and remove the constants that fed only the old one."""
-    inputs = dict.fromkeys(graph[handle].inputs)
+    inputs = graph[handle].inputs
     graph.replace(handle, *operators)
     for operand in inputs:
-        drop_unread(graph, operand)
+        if not graph.is_read(operand):
+            drop_unread(graph, operand)
 
 
 def _rename(graph: Graph, lowering: RegionLowering) -> bool:

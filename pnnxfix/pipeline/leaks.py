@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from pnnxfix.codecs.python_source import LeakedCall
 from pnnxfix.graph.graph import Operator
@@ -60,11 +61,12 @@ def find_leaks(
     leaks: list[Leak] = []
     by_key: dict[tuple[str, str], Leak] = {}
     by_value: dict[str, Leak] = {}
+    rule_of = cache(rules.get)
+    layers = [(handle, loaded.ncnn.graph[handle]) for handle in unknown_layers] if loaded.ncnn else []
     if loaded.pnnx is not None:
         graph = loaded.pnnx.graph
         wanted = {kind for kind in rules if "::" in kind}
-        layers = [loaded.ncnn.graph[handle] for handle in unknown_layers] if loaded.ncnn else []
-        left = {layer.name for layer in layers if not is_attendant(layer) or _may_compute(layer)}
+        left = {layer.name for _, layer in layers if not is_attendant(layer) or _may_compute(layer)}
         handles = graph.of_types(wanted)
         # A converted type such as torch.clamp leaks only where ncnn still has its row.
         if left := left - {graph[handle].name for handle in handles}:
@@ -72,21 +74,21 @@ def find_leaks(
             handles = sorted({*handles, *named})
         for index in handles:
             operator = graph[index]
-            leak = Leak(operator.type, operator.name, rules.get(operator.type), pnnx=index)
-            if leak.type in LISTS or (leak.type == EXPRESSION and not _computes(operator)):
+            kind, name = operator.type, operator.name
+            if kind in LISTS or (kind == EXPRESSION and not _computes(operator)):
                 continue
+            leak = Leak(kind, name, rule_of(kind), pnnx=index)
             leaks.append(leak)
-            by_key[leak.type, leak.name] = leak
+            by_key[kind, name] = leak
             for operand in operator.outputs:
-                by_value[f"v_{operand}"] = leak
+                by_value[operand] = leak
     if loaded.ncnn is not None:
-        for handle in unknown_layers:
-            layer = loaded.ncnn.graph[handle]
-            if is_attendant(layer) and (layer.type, layer.name) not in by_key:
-                continue
+        for handle, layer in layers:
             found = by_key.get((layer.type, layer.name))
+            if found is None and is_attendant(layer):
+                continue
             if found is None or found.ncnn is not None:
-                found = Leak(layer.type, layer.name, rules.get(layer.type))
+                found = Leak(layer.type, layer.name, rule_of(layer.type))
                 leaks.append(found)
                 if loaded.pnnx is not None:
                     found.doubt = f"{loaded.pnnx.file.path} has no {layer.type} named {layer.name}"
@@ -105,7 +107,8 @@ def _join_python(
         _join_by_order(loaded, leaks, calls)
         return
     for call in calls:
-        found = by_value.get(call.targets[0])
+        target = call.targets[0]
+        found = by_value.get(target[2:]) if target.startswith("v_") else None
         if found is None:
             found = Leak(call.operator, call.targets[0], rules.get(call.operator), python=call)
             leaks.append(found)

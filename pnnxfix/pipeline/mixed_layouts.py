@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from pnnxfix.data import known_layers
 from pnnxfix.graph.batch_axis import NO_BATCH
+from pnnxfix.graph.blobs import MAX_RANK
 from pnnxfix.graph.graph import Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.graph.splits import EXPRESSION, origin
-from pnnxfix.pipeline.batch import MAX_RANK
 from pnnxfix.pipeline.counterparts import is_broadcast_row
 from pnnxfix.pipeline.expansions import Expansion, Expansions
 from pnnxfix.pipeline.loaded import LoadedConversion

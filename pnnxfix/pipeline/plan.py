@@ -87,6 +87,7 @@ class LeakPlanner:
         self._regions: RegionPlanner | None = None
         self._doubt = self._lie = doubt
         self._blocked: Refusal | None = None
+        self._wanted: dict[tuple[object, ...], bool] = {}
         self.plan = Plan()
 
     def run(self) -> Plan:
@@ -140,8 +141,11 @@ class LeakPlanner:
         """Whether a leak has a rule that is selected and not ignored on the leak's line."""
         if leak.rule is None or self._is_ignored(leak, leak.rule.code):
             return False
-        places = find_places(self._loaded, leak).values()
-        return self._selection.wants(leak.rule.code, *(place.path for place in places))
+        key = (leak.rule.code, leak.python is None, leak.ncnn is None, leak.pnnx is None)
+        if key not in self._wanted:
+            places = find_places(self._loaded, leak).values()
+            self._wanted[key] = self._selection.wants(leak.rule.code, *(place.path for place in places))
+        return self._wanted[key]
 
     def _is_ignored(self, leak: Leak, code: str) -> bool:
         if leak.python is None or self._loaded.python is None:

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pnnxfix.graph.batch_axis import NO_BATCH
+from pnnxfix.graph.blobs import MAX_RANK
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.graph.splits import EXPRESSION, SPLIT, is_layout_row
-from pnnxfix.pipeline.batch import MAX_RANK
 from pnnxfix.pipeline.batch_faults import MENDED_ALONE
 from pnnxfix.pipeline.counterparts import (
     ATTENTION,

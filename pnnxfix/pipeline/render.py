@@ -15,7 +15,6 @@ from pnnxfix.pipeline.analyse import Analysis
 from pnnxfix.pipeline.discovery import NCNN_PARAM, NCNN_PY, PNNX_PARAM, PNNX_PY
 from pnnxfix.pipeline.graph_edits import NewNumbers
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
-from pnnxfix.pipeline.own_bytes import find_position
 from pnnxfix.report import Change
 
 
@@ -33,9 +32,9 @@ def render(loaded: LoadedConversion, analysis: Analysis) -> tuple[list[Change], 
     notes: list[str] = []
     for role, key, param in ((NCNN_PARAM, "ncnn", loaded.ncnn), (PNNX_PARAM, "pnnx", loaded.pnnx)):
         if param is not None:
-            after = _render_param(param, analysis, key)
-            if after is not None:
-                changes.append(Change(loaded.files[role], loaded.original[role], after))
+            pieces = _render_param(param, analysis, key)
+            if pieces is not None:
+                changes.append(Change(loaded.files[role], loaded.original[role], pieces))
                 if key == "ncnn" and NCNN_PY in loaded.files:
                     _follow_script(loaded, changes, notes)
     if analysis.plan is not None and (analysis.plan.numbers.head or analysis.plan.numbers.placed):
@@ -43,7 +42,7 @@ def render(loaded: LoadedConversion, analysis: Analysis) -> tuple[list[Change], 
     if loaded.python is not None:
         after = _render_python(loaded.python, analysis)
         if after is not None:
-            changes.append(Change(loaded.files[PNNX_PY], loaded.original[PNNX_PY], after))
+            changes.append(Change(loaded.files[PNNX_PY], loaded.original[PNNX_PY], [after]))
     if analysis.plan is not None and analysis.plan.pnnx_replacements:
         _follow_onnx(loaded, analysis, changes, notes)
     return changes, notes
@@ -52,7 +51,7 @@ def render(loaded: LoadedConversion, analysis: Analysis) -> tuple[list[Change], 
 # graphs
 
 
-def _render_param(param: ParamGraph, analysis: Analysis, key: str) -> bytes | None:
+def _render_param(param: ParamGraph, analysis: Analysis, key: str) -> list[bytes | memoryview] | None:
     from pnnxfix.rules.faults import SharedBlob, WrongBlobCount, WrongLayerCount, insert_split
 
     graph, file = param.graph, param.file
@@ -73,7 +72,7 @@ def _render_param(param: ParamGraph, analysis: Analysis, key: str) -> bytes | No
     if graph.prologue:
         head = next(at for at, _ in file.rows())
         edits[head] = [*(op.to_row() for op in graph.prologue), *edits.get(head, [file.row(head)])]
-    return file.dump(edits, counts)
+    return file.pieces(edits, counts)
 
 
 def _new_counts(
@@ -128,6 +127,8 @@ def _insert_weights(loaded: LoadedConversion, numbers: NewNumbers) -> Change:
         raise CheckFailed(
             f"{loaded.conversion.stem}: constants need a place in the .ncnn.bin, which is not there"
         )
+    from pnnxfix.pipeline.own_bytes import find_position
+
     loaded.stamp_bin()
     inserted = [(0, b"".join(map(_pack, numbers.head)))]
     graph = loaded.ncnn.graph
@@ -137,7 +138,7 @@ def _insert_weights(loaded: LoadedConversion, numbers: NewNumbers) -> Change:
         if position is None:
             raise CheckFailed(f"{loaded.conversion.stem}: where {one.blob} reads its table is not certain")
         inserted.append((position, _pack(one.numbers)))
-    return Change(path, b"", b"", tuple(one for one in inserted if one[1]))
+    return Change(path, b"", [], tuple(one for one in inserted if one[1]))
 
 
 def _pack(numbers: Sequence[float]) -> bytes:
@@ -149,7 +150,7 @@ def _follow_script(loaded: LoadedConversion, changes: list[Change], notes: list[
     path = loaded.files[NCNN_PY]
     after = loaded.script_text.encode("utf-8", "surrogateescape")
     if after != loaded.original.get(NCNN_PY, after):
-        changes.append(Change(path, loaded.original[NCNN_PY], after))
+        changes.append(Change(path, loaded.original[NCNN_PY], [after]))
         return
     notes.append(f"{path.name} need not change: the network's inputs, outputs and batch axes are the same")
 
@@ -202,4 +203,4 @@ def _follow_onnx(
     except PnnxfixError as error:
         notes.append(f"{path} was left alone: {error}")
         return
-    changes.append(Change(Path(path), before, after))
+    changes.append(Change(Path(path), before, [after]))

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from pnnxfix.graph.batch_axis import NO_BATCH
+from pnnxfix.graph.blobs import MAX_RANK
 from pnnxfix.graph.graph import Operator
 from pnnxfix.graph.shapes import Annotations
-from pnnxfix.pipeline.batch import MAX_RANK
 from pnnxfix.pipeline.counterparts import is_broadcast_row, may_be_reshape
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.rules.base import Layer, Lowering

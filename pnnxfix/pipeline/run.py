@@ -153,10 +153,10 @@ class _Session:
         self, loaded: LoadedConversion, changes: list[Change], analysis: Analysis, will_load: bool
     ) -> None:
         from pnnxfix.pipeline.transaction import Replacement, stage
-        from pnnxfix.pipeline.trial import plan_trial
 
         replacements = [
-            Replacement(c.path, loaded.stamps[c.path], _insert(c) if c.inserted else c.after) for c in changes
+            Replacement(c.path, loaded.stamps[c.path], _insert(c) if c.inserted else c.pieces)
+            for c in changes
         ]
         with stage(replacements) as transaction:
             param = loaded.files.get(NCNN_PARAM)
@@ -164,9 +164,7 @@ class _Session:
                 weights = loaded.bin_path
                 if weights is not None:
                     weights = transaction.staged.get(weights, weights)
-                is_lowered = analysis.plan is not None and analysis.plan.is_lowered
-                trial = plan_trial(loaded, analysis.ends) if is_lowered or analysis.ends else None
-                self._ask_ncnn(loaded, transaction.staged[param], weights, trial)
+                self._ask_ncnn(loaded, transaction.staged[param], weights, _plan_trial(loaded, analysis))
             if self._options.before_commit is not None:
                 self._options.before_commit(loaded.conversion.stem, loaded.files, transaction.staged)
             transaction.commit()
@@ -192,6 +190,15 @@ class _Session:
             raise _DoesNotRun(f"the repaired network loads, and ncnn does not run it: {outcome.reason}")
         if isinstance(outcome, Unavailable):
             raise CheckFailed(f"ncnn could not be asked whether it loads the result: {outcome.reason}")
+
+
+def _plan_trial(loaded: LoadedConversion, analysis: Analysis) -> Trial | None:
+    """How to run a network whose operators were lowered, or that was ended earlier; None for others."""
+    if not analysis.ends and (analysis.plan is None or not analysis.plan.is_lowered):
+        return None
+    from pnnxfix.pipeline.trial import plan_trial
+
+    return plan_trial(loaded, analysis.ends)
 
 
 def _insert(change: Change) -> Callable[[BinaryIO], None]:

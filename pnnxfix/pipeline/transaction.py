@@ -27,7 +27,7 @@ from pnnxfix.pipeline.traces import JOURNAL, Stamp, staged_name, stamp
 class Replacement(NamedTuple):
     """New content for a file, which had `stamp` when it was read.
 
-    `content` is bytes, or writes itself into the binary file that it is given.
+    `content` is pieces of bytes, or writes itself into the binary file that it is given.
     """
 
     path: Path
@@ -117,7 +117,7 @@ class Transaction:
         for target in self._targets:
             sync_file(target.staged)
         entries = tuple(_entry(target) for target in self._targets)
-        create(self._draft, encode(Journal(self._token, entries)), 0o644)
+        create(self._draft, [encode(Journal(self._token, entries))], 0o644)
         sync_file(self._draft)
         # As late as can be: what another program writes after this is lost.
         for target in self._targets:

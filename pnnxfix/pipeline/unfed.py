@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pnnxfix.errors import PnnxfixError
-from pnnxfix.graph.batch_axis import NO_BATCH
+from pnnxfix.graph.blobs import MAX_RANK, NO_BATCH
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.shapes import Annotations
 from pnnxfix.graph.splits import is_network_output
-from pnnxfix.pipeline.batch import MAX_RANK
 from pnnxfix.pipeline.discovery import NCNN_PARAM, NCNN_PY, TORCHSCRIPT
 from pnnxfix.pipeline.findings import Place, make_finding
 from pnnxfix.pipeline.loaded import LoadedConversion
@@ -45,7 +44,11 @@ def feed_inputs(loaded: LoadedConversion, selection: Selection, blocked: Refusal
 
 def _find_wide_inputs(loaded: LoadedConversion, selection: Selection) -> list[Finding]:
     """Report the inputs that no blob of ncnn holds."""
-    if loaded.ncnn is None or not selection.wants(WideInput.code, path := loaded.files[NCNN_PARAM]):
+    if (
+        loaded.ncnn is None
+        or NCNN_PY not in loaded.files
+        or not selection.wants(WideInput.code, path := loaded.files[NCNN_PARAM])
+    ):
         return []
     graph, findings = loaded.ncnn.graph, []
     for name, given in loaded.script.inputs.items():

@@ -8,7 +8,8 @@ spelling that rounded least. Two that cannot both be right stop the repair of th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 from pnnxfix.codecs.number import Number, read_exact, read_printed
@@ -47,16 +48,16 @@ class Traced(NamedTuple):
 
 
 def settle(
-    given: Spelling | None, printed: Sequence[Spelling], traced: Traced | None, name: str
+    given: Spelling | None, printed: Sequence[Spelling], traced: Traced | None, name: Callable[[], str]
 ) -> Number | Refusal | Conflict:
-    """The value of a constant. `name` is what `--value` calls it.
+    """The value of a constant. `name` gives what `--value` calls it, for the words of a refusal.
 
     The result keeps the text of the least rounded printed spelling where that reads the same
     float32, so that a repair does not respell what is right.
     """
     if given is not None:
         return given.number
-    for one, two in _pairs(printed):
+    for one, two in combinations(printed, 2):
         if not _compatible(one.number, two.number):
             return Conflict(one, two)
     exact = _exact(printed, traced)
@@ -73,13 +74,13 @@ def settle(
     if best is None:
         return Refusal(
             "its value is in none of the files",
-            f"give it with `--value {name}=NUMBER`, or keep model.pnnx.param, model_pnnx.py, the console "
+            f"give it with `--value {name()}=NUMBER`, or keep model.pnnx.param, model_pnnx.py, the console "
             "log or model.pt beside the model",
         )
     if best.number.doubt:
         return Refusal(
             f"{best.number.doubt} ({best.place})",
-            f"keep the TorchScript file (model.pt) beside the output, or give `--value {name}=NUMBER`",
+            f"keep the TorchScript file (model.pt) beside the output, or give `--value {name()}=NUMBER`",
         )
     return best.number
 
@@ -137,7 +138,3 @@ def _same_float32(one: Number, two: Number) -> bool:
     """Bit for bit: the two zeros differ."""
     first, second = one.float32, two.float32
     return first == second and math.copysign(1, first) == math.copysign(1, second)
-
-
-def _pairs(spellings: Sequence[Spelling]) -> Iterable[tuple[Spelling, Spelling]]:
-    return ((one, two) for at, one in enumerate(spellings) for two in spellings[at + 1 :])

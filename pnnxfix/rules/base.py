@@ -145,7 +145,7 @@ class OperatorRule(Rule):
     has_python: ClassVar[bool] = True
     is_family: ClassVar[bool] = False
 
-    @property
+    @cached_property
     def operator(self) -> str:
         return self.schema.partition("(")[0]
 

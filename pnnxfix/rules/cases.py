@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 RELEASES = ("20240226", "20240819", "20250430", "20260409", "20261020")
 """The pnnx releases that fixtures are made with, oldest first."""
@@ -15,7 +14,6 @@ RELEASES = ("20240226", "20240819", "20250430", "20260409", "20261020")
 LATEST = RELEASES[-1:]
 
 
-@dataclass(frozen=True, slots=True, init=False)
 class Case:
     """A network whose leaked operators `fix` repairs in every file.
 
@@ -31,16 +29,6 @@ class Case:
     inputs: name to `dtype[shape]` in torch's axis order, as in `f32[1,3,8,8]`.
     """
 
-    expression: str
-    id: str
-    twin: str
-    twin_from: str
-    setup: Mapping[str, str]
-    releases: tuple[str, ...]
-    stem: str
-    rows: int
-    inputs: Mapping[str, str]
-
     def __init__(
         self,
         expression: str,
@@ -54,19 +42,15 @@ class Case:
         rows: int = 0,
         **inputs: str,
     ) -> None:
-        values = {
-            "expression": expression,
-            "id": id or re.sub(r"[^a-z0-9]+", "-", expression.lower()).strip("-"),
-            "twin": twin,
-            "twin_from": twin_from,
-            "setup": dict(setup or {}),
-            "releases": RELEASES if releases is None else releases,
-            "stem": stem,
-            "rows": rows,
-            "inputs": inputs,
-        }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        self.expression = expression
+        self.id = id or re.sub(r"[^a-z0-9]+", "-", expression.lower()).strip("-")
+        self.twin = twin
+        self.twin_from = twin_from
+        self.setup = dict(setup or {})
+        self.releases = RELEASES if releases is None else releases
+        self.stem = stem
+        self.rows = rows
+        self.inputs = inputs
 
     @property
     def twin_releases(self) -> tuple[str, ...]:
@@ -74,11 +58,8 @@ class Case:
         return tuple(r for r in self.releases if self.twin and r >= self.twin_from)
 
 
-@dataclass(frozen=True, slots=True, init=False)
 class Refused(Case):
     """A network whose repair is refused, at least for ncnn, for a reason that holds `because`."""
-
-    because: str
 
     def __init__(
         self,
@@ -106,9 +87,8 @@ class Refused(Case):
             rows=rows,
             **inputs,
         )
-        object.__setattr__(self, "because", because)
+        self.because = because
 
 
-@dataclass(frozen=True, slots=True, init=False)
 class Clean(Case):
     """A network that pnnx converts without a leak although its code holds the operator."""

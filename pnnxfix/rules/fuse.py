@@ -28,9 +28,9 @@ def fuse_clip(graph: Graph, handle: int) -> bool:
     clip = graph[handle]
     blob = clip.inputs[0]
     layer = graph.maker(blob)
-    if clip.type != "Clip" or layer is None or len(graph.users(blob)) != 1:
+    if clip.type != "Clip" or layer is None or layer.type not in FUSABLE:
         return False
-    if layer.type not in FUSABLE or layer.outputs != (blob,) or len(layer.inputs) != 1:
+    if layer.outputs != (blob,) or len(layer.inputs) != 1 or len(graph.users(blob)) != 1:
         return False
     if any(_key(word) in {_ACTIVATION_TYPE, _ACTIVATION_PARAMETERS} for word in layer.rest):
         return False

@@ -55,7 +55,7 @@ def test_git_applies_the_diff(
     monkeypatch.chdir(tmp_path)
     path = tmp_path / name
     path.write_bytes(before)
-    diff = render_diff(report(Change(path, before, after)))
+    diff = render_diff(report(Change(path, before, [after])))
     subprocess.run(["git", "apply", "--unsafe-paths", "-"], input=diff, check=True)
     assert path.read_bytes() == after
 
@@ -63,16 +63,16 @@ def test_git_applies_the_diff(
 @pytest.mark.parametrize("data", [b"\0a", b"\xff\xfe"])
 def test_binary_files_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     monkeypatch.chdir(tmp_path)
-    diff = render_diff(report(Change(Path("model.pnnx.onnx"), data, data + b"x")))
+    diff = render_diff(report(Change(Path("model.pnnx.onnx"), data, [data + b"x"])))
     assert diff == b"Binary files a/model.pnnx.onnx and b/model.pnnx.onnx differ\n"
 
 
 def test_unchanged_files_are_left_out() -> None:
-    assert render_diff(report(Change(Path("a"), b"x\n", b"x\n"))) == b""
+    assert render_diff(report(Change(Path("a"), b"x\n", [b"x\n"]))) == b""
 
 
 def test_a_terminal_gets_colour_and_no_control_characters() -> None:
-    diff = render_diff(report(Change(Path("a"), b"\x1b[2Jx\n", b"y\tz\r\n")))
+    diff = render_diff(report(Change(Path("a"), b"\x1b[2Jx\n", [b"y\tz\r\n"])))
     text = paint_diff(diff, lambda line, color: f"<{color}>{line}")
     assert text.splitlines()[3:] == ["<31>-\\x1b[2Jx", "<32>+y\tz"]
 

@@ -56,7 +56,7 @@ def stream(file: BinaryIO) -> None:
 
 
 def replacements(home: Path) -> list[Replacement]:
-    contents = {name: stream if name == "net.ncnn.bin" else new(name) for name in NAMES}
+    contents = {name: stream if name == "net.ncnn.bin" else [new(name)] for name in NAMES}
     return [Replacement(home / name, stamp(home / name), content) for name, content in contents.items()]
 
 

@@ -157,7 +157,7 @@ def test_full_disk_for_real(tmp_path: Path) -> None:
         pytest.skip("may not mount a small disk here")
     try:
         home = writer.make(disk)
-        work = [each._replace(content=bytes(20_000)) for each in writer.replacements(home)]
+        work = [each._replace(content=[bytes(20_000)]) for each in writer.replacements(home)]
         with pytest.raises(PnnxfixError, match="No space left on device; nothing was changed; free some"):
             stage(work)
         assert writer.contents(home) == "old"
@@ -332,7 +332,7 @@ def test_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     try:
         for _ in range(20):
             writer.commit(home)
-            with stage([Replacement(path, stamp(path), writer.old(NAMES[0]))]) as transaction:
+            with stage([Replacement(path, stamp(path), [writer.old(NAMES[0])])]) as transaction:
                 transaction.commit()
             time.sleep(0.001)
     finally:

@@ -51,7 +51,7 @@ def traced(value: str | None, *possible: str) -> Traced:
     ],
 )
 def test_settled(texts: list[str], trace: Traced | None, value: float) -> None:
-    number = settle(None, printed(*texts), trace, "v_1")
+    number = settle(None, printed(*texts), trace, lambda: "v_1")
     assert isinstance(number, Number)
     assert number.float32 == to_float32(value)
 
@@ -67,7 +67,7 @@ def test_settled(texts: list[str], trace: Traced | None, value: float) -> None:
     ],
 )
 def test_refused(texts: list[str], trace: Traced | None, reason: str) -> None:
-    refusal = settle(None, printed(*texts), trace, "v_1")
+    refusal = settle(None, printed(*texts), trace, lambda: "v_1")
     assert isinstance(refusal, Refusal)
     assert reason in refusal.reason
     assert "--value v_1=" in refusal.help
@@ -89,20 +89,20 @@ def test_refused(texts: list[str], trace: Traced | None, reason: str) -> None:
     ],
 )
 def test_conflict(texts: list[str], trace: Traced | None) -> None:
-    conflict = settle(None, printed(*texts), trace, "v_1")
+    conflict = settle(None, printed(*texts), trace, lambda: "v_1")
     assert isinstance(conflict, Conflict)
     assert "says" in conflict.reason
 
 
 @pytest.mark.parametrize("texts", [[], ["0.5"], ["0.5", "0.6"], ["0.000000"]])
 def test_the_user_comes_first(texts: list[str]) -> None:
-    number = settle(read_given("0.25"), printed(*texts), traced("3"), "v_1")
+    number = settle(read_given("0.25"), printed(*texts), traced("3"), lambda: "v_1")
     assert isinstance(number, Number)
     assert number.value == 0.25
 
 
 def test_a_right_spelling_is_kept() -> None:
-    number = settle(None, printed("1.000000e-01"), traced("0.1"), "v_1")
+    number = settle(None, printed("1.000000e-01"), traced("0.1"), lambda: "v_1")
     assert isinstance(number, Number)
     assert number.text == "1.000000e-01"
 
@@ -115,11 +115,11 @@ FORMATS = ("{:e}", "{:f}", "{:.9g}")
 def test_spellings_of_one_value_never_conflict(value: float, formats: list[str]) -> None:
     texts = [form.format(value) for form in formats]
     texts = [text if {".", "e"} & set(text) else text + ".0" for text in texts]
-    outcome = settle(None, printed(*texts), None, "v_1")
+    outcome = settle(None, printed(*texts), None, lambda: "v_1")
     assert not isinstance(outcome, Conflict), texts
     if isinstance(outcome, Number) and abs(value) > 1e-37:
         assert abs(outcome.value - value) <= 1e-4 * abs(value)
-    with_trace = settle(None, printed(*texts), traced(repr(value)), "v_1")
+    with_trace = settle(None, printed(*texts), traced(repr(value)), lambda: "v_1")
     assert isinstance(with_trace, Number), texts
     assert struct.pack("<f", with_trace.float32) == struct.pack("<f", value) or value == 0.0
 
@@ -127,7 +127,7 @@ def test_spellings_of_one_value_never_conflict(value: float, formats: list[str])
 @given(SINGLES, SINGLES)
 def test_what_is_settled_is_what_torchscript_says_or_a_conflict(value: float, other: float) -> None:
     assume(abs(value - other) > 1e-3 * abs(value) + 1e-6)
-    outcome = settle(None, printed(f"{value:e}"), traced(repr(other)), "v_1")
+    outcome = settle(None, printed(f"{value:e}"), traced(repr(other)), lambda: "v_1")
     assert isinstance(outcome, Conflict)
 
 
