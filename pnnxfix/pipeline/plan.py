@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pnnxfix.codecs.number import Number, read_exact, spell_for_python
-from pnnxfix.codecs.python_source import LeakedCall, PythonFile
+from pnnxfix.codecs.number import Number
+from pnnxfix.codecs.python_source import LeakedCall
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.splits import trim_splits
 from pnnxfix.options import Options
+from pnnxfix.pipeline.bare_values import plan_bare_values
 from pnnxfix.pipeline.call import LeakCall, TracedConstants
 from pnnxfix.pipeline.contradictions import Contradiction, find_contradictions, mark_mended
 from pnnxfix.pipeline.discovery import NCNN_PARAM, TORCHSCRIPT
@@ -29,7 +29,7 @@ from pnnxfix.pipeline.selection import Selection
 from pnnxfix.pipeline.unfed import feed_inputs
 from pnnxfix.report import Finding, Problem
 from pnnxfix.rules.base import Layer, OperatorRule, Refusal, Rule
-from pnnxfix.rules.leaks import BareSpecial, BareWord, LeakedOperator, UnknownLayer, UnknownOperator
+from pnnxfix.rules.leaks import LeakedOperator, UnknownLayer, UnknownOperator
 from pnnxfix.rules.registry import operator_rules
 from pnnxfix.rules.wrong import WrongLayer
 
@@ -112,7 +112,7 @@ class LeakPlanner:
             trim_splits(param.graph)
         self.plan.findings.extend(feed_inputs(self._loaded, self._selection, self._blocked))
         if self._loaded.python is not None:
-            self._plan_python_values(self._loaded.python)
+            plan_bare_values(self._loaded.python, self.plan, self._operator_calls, self._selection)
         return self.plan
 
     def _find_doubt(self) -> Refusal | None:
@@ -366,35 +366,6 @@ class LeakPlanner:
         refusal: str | None,
     ) -> None:
         self.plan.findings.append(make_finding(rule, place, message, help_text, operator, refusal))
-
-    # Python's constants
-
-    def _plan_python_values(self, python: PythonFile) -> None:
-        """Remove constants that lost their last reader, and spell those that Python cannot read."""
-        if self.plan.calls and self._operator_calls is not None:
-            self.plan.removed = self._operator_calls.find_dead(self.plan.calls, python.reads)
-        gone = set(self.plan.removed)
-        path = Path(python.path)
-        for name, value in python.bare_specials:
-            number = read_exact(value.text)
-            if number is None or not self._selection.wants(BareSpecial.code, path):
-                continue
-            spelling = spell_for_python(number.text, number.value)
-            if value.line not in gone:
-                self.plan.values.append((value.line, spelling))
-            column = 1 + python.lines[value.line].index(value.text)
-            message = f"`{name} = {value.text}` is no value that Python knows"
-            help_text = f"`pnnxfix fix` writes {spelling}, or removes what nothing reads any more"
-            self._add(BareSpecial, Place(path, value.line + 1, column), message, help_text, name, None)
-        for name, value in python.bare_words:
-            if value.line in gone or not self._selection.wants(BareWord.code, path):
-                continue
-            spelling = repr(value.text.strip("()"))
-            self.plan.values.append((value.line, spelling))
-            column = 1 + python.lines[value.line].index(value.text)
-            message = f"`{name} = {value.text}` is a string without its quotes"
-            help_text = f"`pnnxfix fix` writes {spelling}"
-            self._add(BareWord, Place(path, value.line + 1, column), message, help_text, name, None)
 
 
 def _describe(layers: Sequence[Layer]) -> str:
