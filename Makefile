@@ -44,6 +44,7 @@ coverage: $(VENV)/.installed-dev ## convert and repair PyTorch's operators one b
 
 fixtures: $(VENV)/.installed-dev ## convert the test networks anew, with each pnnx release
 	$(bin)/python fixtures/build.py
+	$(bin)/python fixtures/build_console.py
 
 operators: $(VENV)/.installed-dev ## convert the networks of operators without a rule anew
 	$(bin)/python fixtures/build_operators.py

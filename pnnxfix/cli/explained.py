@@ -13,20 +13,22 @@ from pnnxfix.conversion.explain import Explanation, check_explained
 from pnnxfix.options import Options
 from pnnxfix.report import Report
 
-COLORS = {"harmless": GREEN, "repaired": GREEN, "suspect": YELLOW, "fatal": RED}
+COLORS = {"harmless": GREEN, "repaired": GREEN, "suspect": YELLOW, "fatal": RED, "unknown": YELLOW}
 
 
 def run_explained_check(paths: Sequence[Path], options: Options, view: View, pipe: Path | None) -> int:
     """Check with explanations, show both, give the exit code. `pipe` is the copy of what came by a pipe.
 
-    Lines that are `suspect` or `fatal` are findings. In text the others follow the findings; in the
-    other formats they are notes.
+    Lines that are `suspect` or `fatal` and that no finding tells already are findings. In text the
+    others follow the findings; in the other formats they are notes.
     """
-    explained: list[Explanation] = []
+    others: list[Explanation] = []
 
     def check(paths: Sequence[Path], options: Options) -> Report:
         report, found = check_explained(paths, options)
-        explained.extend(replace(one, path=Path("-")) if one.path == pipe else one for one in found)
+        told = {(finding.path, finding.line, finding.code) for finding in report.findings}
+        untold = (one for one in found if (one.path, one.line, one.rule.code) not in told)
+        others.extend(replace(one, path=Path("-")) if one.path == pipe else one for one in untold)
         for conversion in report.conversions:
             conversion.findings = [
                 finding._replace(path=Path("-")) if finding.path == pipe else finding
@@ -34,14 +36,11 @@ def run_explained_check(paths: Sequence[Path], options: Options, view: View, pip
             ]
         if view.output_format not in ("full", "concise") and report.conversions:
             paint: Paint = painter(sys.stdout, False)
-            report.conversions[0].notes += [
-                render_line(one, paint).rstrip("\n") for one in explained if not one.is_finding
-            ]
+            report.conversions[0].notes += [render_line(one, paint).rstrip("\n") for one in others]
         return report
 
     code = run_check(paths, options, view, check)
     if view.output_format in ("full", "concise"):
-        others = [one for one in explained if not one.is_finding]
         paint = painter(sys.stdout, view.color)
         write(sys.stdout, render_explanations(others, paint, view.output_format == "full"))
     return code

@@ -10,6 +10,7 @@ from pathlib import Path
 from pnnxfix.conversion.log import Group, Log, read_log
 from pnnxfix.errors import ParseError
 from pnnxfix.options import Options
+from pnnxfix.pipeline.contradictions import MENDED
 from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, Conversion, find_conversions
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 from pnnxfix.pipeline.run import check_paths
@@ -30,6 +31,8 @@ from pnnxfix.rules.console import (
 
 _OPEN_ENDS = (str((1 << 63) - 1), str(-(1 << 63)))
 _MOST_PLACES = 3
+# pnnx says these of other operators, too: of nn.Upsample, of torch.transpose, of Tensor.unflatten.
+_KINDS_OF_SEVERAL = frozenset({"interpolate", "upsample", "permute", "reshape", "flatten", "select"})
 # Why a run ended early is told by these already.
 _ENDS = (InputMismatch, UnreadableModel, DiedInOperator)
 
@@ -131,7 +134,7 @@ def add_findings(report: ConversionReport, explanations: Sequence[Explanation]) 
     """Put what no finding of the report tells already among its findings."""
     known = {finding.operator for finding in report.findings if finding.operator}
     for one in explanations:
-        if one.is_finding and not (one.rule is DroppedParameter and one.operator in known):
+        if one.is_finding and one.operator not in known:
             report.findings.append(_to_finding(one))
 
 
@@ -166,10 +169,10 @@ def _explain_group(log: Log, group: Group, ties: _Ties) -> Explanation:
     operator = ""
     places: tuple[str, ...] = ()
     if rule is DroppedParameter:
-        verdict, help_text = ties.judge_dropped(group.match)
+        verdict, help_text, became = ties.judge_dropped(group.match)
         operator = group.match["name"]
         places = ties.find_operator(group.match["type"], operator)
-        message = f"`{group.text}`: {_DROPPED[verdict]}"
+        message = f"`{group.text}`: {became}"
     elif rule is BatchAxisGuess:
         names = ", ".join(group.subjects) + (", ..." if group.count > len(group.subjects) else "")
         message = f"no batch axis was found for operand {names}: {rule.meaning}"
@@ -186,15 +189,16 @@ def _explain_group(log: Log, group: Group, ties: _Ties) -> Explanation:
     elif rule is UnwrittenFile:
         operator = group.match.get("path", "")
     elif group.match.get("kind"):
-        operator, places = ties.find_kind(group.match["kind"])
+        operator, places, judged = ties.find_kind(group.match["kind"])
+        if judged is not None:
+            verdict = judged
+            message, help_text = f"`{group.text}`: {_MENDED[verdict]}", ""
     return Explanation(log.path, group.line, group.count, rule, verdict, message, help_text, operator, places)
 
 
-_DROPPED: dict[Verdict, str] = {
-    "harmless": "the operator is repaired: nothing needs this parameter any more",
-    "repaired": "ncnn's file lost this parameter; `pnnxfix fix` takes it from here or from the other files",
-    "fatal": DroppedParameter.meaning,
-    "suspect": "the ncnn graph is not here to say whether the operator is still in it",
+_MENDED: dict[Verdict, str] = {
+    "harmless": "the layer is repaired",
+    "repaired": "`pnnxfix fix` writes other layers for it",
 }
 
 
@@ -216,15 +220,19 @@ class _Ties:
     def has_ncnn(self) -> bool:
         return self._loaded.ncnn is not None
 
-    def judge_dropped(self, match: dict[str, str]) -> tuple[Verdict, str]:
-        key = match["type"], match["name"]
+    def judge_dropped(self, match: dict[str, str]) -> tuple[Verdict, str, str]:
+        """The verdict, what to do, and what became of the operator."""
         if NCNN_PARAM not in self._rows:
-            return "suspect", ""
-        if key not in self._rows[NCNN_PARAM]:
-            return "harmless", ""
+            return "suspect", "", "the ncnn graph is not here to say whether the operator is still in it"
+        if (match["type"], match["name"]) not in self._rows[NCNN_PARAM]:
+            return "harmless", "", "the operator is repaired: nothing needs this parameter any more"
         if match["name"] in self._fixable:
-            return "repaired", "`pnnxfix fix`"
-        return "fatal", DroppedParameter.cure
+            taken = "`pnnxfix fix` takes it from here or from the other files"
+            return "repaired", "`pnnxfix fix`", f"ncnn's file lost this parameter; {taken}"
+        # Operators of pnnx are called `aten::mode` or `Tensor.slice`, layers of ncnn `Concat`.
+        if re.search(r"[.:]", match["type"]) is None:
+            return "suspect", DroppedParameter.cure, "the layer was written without this parameter"
+        return "fatal", DroppedParameter.cure, DroppedParameter.meaning
 
     def find_operator(self, kind: str, name: str) -> tuple[str, ...]:
         places = []
@@ -244,27 +252,38 @@ class _Ties:
                 return (self._place(PNNX_PARAM, at),)
         return ()
 
-    def find_kind(self, kind: str) -> tuple[str, tuple[str, ...]]:
-        """The operator that pnnx calls so, and where; without a name if there are several.
+    def find_kind(self, kind: str) -> tuple[str, tuple[str, ...], Verdict | None]:
+        """The operator that pnnx calls so, where, and what became of it, None where that is not certain.
 
-        pnnx numbers the layers that it makes for ncnn by kind: `norm_0`, `norm_1`.
+        It has no name if there are several. pnnx numbers the layers that it makes by kind, `norm_0`; of
+        one that was repaired the last new layer is `norm_0_fix`, of a leak it has the operator's name.
         """
-        numbered = re.compile(rf"{re.escape(kind)}_\d+")
         plain = kind.replace("_", "").lower()
-        found: dict[str, list[tuple[str, int]]] = {}
-        for (_, name), at in self._rows.get(NCNN_PARAM, {}).items():
-            if numbered.fullmatch(name):
-                found.setdefault(NCNN_PARAM, []).append((name, at))
-        for (kind_, name), at in self._rows.get(PNNX_PARAM, {}).items():
-            if kind_.rpartition(".")[2].replace("_", "").lower() == plain:
-                found.setdefault(PNNX_PARAM, []).append((name, at))
-        places = []
-        for role, rows in found.items():
-            for _, at in rows[:_MOST_PLACES]:
-                places.append(self._place(role, at))
-                places += self._find_statement(at) if role == PNNX_PARAM else []
-        exact = [rows[0][0] for rows in found.values() if len(rows) == 1]
-        return (exact[-1] if exact else ""), tuple(places)
+        numbered = re.compile(rf"{re.escape(kind)}_\d+({MENDED})?")
+        named = {name: (type_, at) for (type_, name), at in self._rows.get(NCNN_PARAM, {}).items()}
+        layers = [(name, at) for name, (_, at) in named.items() if numbered.fullmatch(name)]
+        operators = [
+            (name, at, type_)
+            for (type_, name), at in self._rows.get(PNNX_PARAM, {}).items()
+            if type_.rpartition(".")[2].replace("_", "").lower() == plain or self._computes(at, kind)
+        ]
+        places = [self._place(NCNN_PARAM, at) for _, at in layers[:_MOST_PLACES]]
+        for _, at, _ in operators[:_MOST_PLACES]:
+            places += [self._place(PNNX_PARAM, at), *self._find_statement(at)]
+        leaks = {name: named[name][0] == type_ for name, _, type_ in operators if name in named}
+        standing = {name for name, _ in layers if not name.endswith(MENDED)}
+        standing |= {name for name, stays in leaks.items() if stays}
+        verdict: Verdict | None = None
+        if kind not in _KINDS_OF_SEVERAL and (standing or layers or leaks):
+            verdict = "harmless" if not standing else "repaired" if standing <= self._fixable else None
+        names = [name for name, _ in layers] if len(layers) == 1 else [name for name, _, _ in operators]
+        return (names[0] if len(names) == 1 else ""), tuple(places), verdict
+
+    def _computes(self, row: int, function: str) -> bool:
+        """Whether a row of `.pnnx.param` is an expression with this function, `add(sign(@0),@1)`."""
+        assert self._loaded.pnnx is not None
+        expression = self._loaded.pnnx.graph[row].parameter("expr") or ""
+        return re.search(rf"\b{re.escape(function)}\(", expression) is not None
 
     def _find_statement(self, row: int) -> list[str]:
         python, graph = self._loaded.python, self._loaded.pnnx

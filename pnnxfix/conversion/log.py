@@ -34,8 +34,13 @@ _PLAIN = re.compile(
     r"|-+|#+ pass_\w+|(?:get inputshape from|inline (?:module|function)|model inputshape =|assign dynamic"
     r"|FLOPS =|memory OPS =|custom op =|load custom module|convert (?:reshape|interp) expression|model \d"
     r"|make_index_expression|insert_reshape|match concat|Use method|pnnx build without|roi_align inputs"
-    r"|swapped detected|shape empty|F\.dropoutnd|op_attr|nothing|pnnx will optimize|-+convert_slice).*"
-    r"|\w+ = .*"
+    r"|swapped detected|shape empty|F\.dropoutnd|op_attr|nothing|pnnx will optimize|-+convert_slice"
+    # behind a model that it cannot read: where its own code was, and how to save one
+    r"|Exception raised from|frame #\d|Please export model to|import torch|mod\.save\().*"
+    # arguments of a module, or of an operator that the user brought
+    r"|\w+ = .*|arg \w+|\w+  \d+"
+    # what it measures and counts of ONNX
+    r"|\w+ \.\.\. .*|\s*[\d.]+ms|[┌├└│].*"
 )
 _WARNING_END = "(function operator())"
 _USAGE = b"Usage: pnnx "

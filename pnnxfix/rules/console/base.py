@@ -8,9 +8,10 @@ from typing import ClassVar, Literal
 
 from pnnxfix.rules.base import Rule
 
-Verdict = Literal["harmless", "repaired", "suspect", "fatal"]
+Verdict = Literal["harmless", "repaired", "suspect", "fatal", "unknown"]
 """`harmless`: nothing to do. `repaired`: `pnnxfix fix` repairs it, or has. `suspect`: the model loads and
-runs, and only a comparison of numbers shows whether it is right. `fatal`: no working model."""
+runs, and only a comparison of numbers shows whether it is right. `fatal`: no working model. `unknown`:
+pnnxfix does not know the line."""
 
 
 class ConsoleRule(Rule):

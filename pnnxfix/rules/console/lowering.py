@@ -11,7 +11,8 @@ class UnsupportedParameter(ConsoleRule):
     """An operator was given something that ncnn's layer has not.
 
     What it finds: `unsupported norm p=6.000000`, `unsupported upsample_nearest size`,
-    `chunk with non-perfect divided size 5 / 2 is not supported` and their like.
+    `chunk with non-perfect divided size 5 / 2 is not supported`, `BinaryOp fmod not supported yet` and
+    their like.
 
     Why it breaks: pnnx writes the layer all the same, without the parameter. It loads, runs, and
     gives other numbers or shapes.
@@ -35,6 +36,7 @@ class UnsupportedParameter(ConsoleRule):
         r"(?P<kind>\w+) with step (?:expression )?\S+ is not supported",
         r"(?P<kind>slice_scatter) step -?\d+ is not supported yet!",
         r"(?P<kind>MultiheadAttention|RNN) .* ?not supported",
+        r"(?:UnaryOp|BinaryOp) (?P<kind>\w+) not supported yet",
         r"unhandled upsample recompute_scale_factor graph",
     )
     verdict = "suspect"
@@ -67,7 +69,8 @@ class BatchAxisOperator(ConsoleRule):
         _ALONG + r" is not supported(?: yet)?!?",
         r"(?P<kind>\w+) axis around batch axis -?\d+ is unknown",
         r"(?P<kind>binaryop) broadcast across batch axis -?\d+ and -?\d+ is not supported",
-        r"(?P<kind>repeat|reshape) tensor with batch index -?\d+ is not supported yet!",
+        r"(?P<kind>repeat|reshape|reshape_as|unflatten) tensor (?:with|to) batch index -?\d+ is not supported"
+        r" yet!",
         r"(?P<kind>unsqueeze|slice_scatter) batch dim -?\d+ is not supported yet!",
         r"(?P<kind>permute) across batch dim is not supported yet!",
         r"(?P<kind>reshape|slice) expression refer to batch axis -?\d+ is not supported",
@@ -108,6 +111,9 @@ class RankLimit(ConsoleRule):
         r"pnnx attribute \d+-rank tensor is not supported yet!",
         r"(?P<kind>\w+) expression refer to \d+-rank dim -?\d+ is not supported",
         r"(?P<kind>group_norm|instance_norm) not possible for \d+-rank tensor",
+        r"(?P<kind>unflatten|flatten) -?\d+(?: to -?\d+)? not possible for \d+-rank tensor",
+        r"(?P<kind>reshape_as) tensor with (?:over 5 / unknown|unbatched 5) rank tensor is not supported"
+        r" yet!",
         r"(?P<kind>transpose) invalid dim -?\d+ -?\d+ for \d+-rank tensor",
     )
     verdict = "suspect"
@@ -172,10 +178,15 @@ class UnknownShape(ConsoleRule):
         r"(?P<kind>slice_copy|slice|select) with dynamic \w+ is not supported",
         r"dynamic dims? in .* chain is not supported",
         r"(?P<kind>transpose) rank is unknown",
-        r"reshape: target rank is unknown",
         r"(?P<kind>\w+)\b.*: unsupported dimension reference",
-        r"reshape .*: (?:un)?flatten .*",
-        r"reshape: .*exceeds ncnn integer range",
+        r"(?P<kind>reshape) .*: (?:un)?flatten .*",
+        r"(?P<kind>reshape)\b.* exceeds (?:ncnn )?integer range",
+        r"(?P<kind>reshape): target (?:rank is unknown|has multiple infer dimensions)",
+        r"(?P<kind>reshape): missing shape reference",
+        r"(?P<kind>reshape) has unsupported logical dimension .*",
+        r"(?P<kind>expand) tensor with unknown input shape is not supported yet!",
+        r"can not resolve pads without shape",
+        r"ort \w+ failed .*",
         r"(?P<kind>\w+?)(?: with)? unknown (?:input rank|channel size) is not supported yet",
         r"skip .* rewrite for unknown-rank tensor",
         r"model has dynamic dimension size, but no inputshape2 specified",
@@ -203,7 +214,7 @@ class LostConstant(ConsoleRule):
     Example:
         todo prim::device
 
-    Source: pnnx ir.cpp.
+    Source: pnnx ir.cpp, load_torchscript.cpp, load_onnx.cpp, storezip.cpp.
     """
 
     code = "PNX510"
@@ -212,11 +223,15 @@ class LostConstant(ConsoleRule):
         r"todo (?P<type>.*)",
         r"unknown Parameter value(?:_node| list element)? kind .*",
         r"unknown (?:parameter type|Attribute tensor scalar type) .*",
+        r"unknown (?:Node attribute|constant) .*",
+        r"unsupported tensor elem data type .*",
+        r"(?:OnnxAttributeProxy value_\w+|get_tensor_\w+) failed",
         r"no attribute value.*",
         r"no such operand .*",
         r"(?:cannot convert|replace pattern param|malformed|fuse expression got) .*",
         r"concat attribute .*mismatch",
         r"file size not match .*",
+        r"(?:not stored zip file|unsupported signature|zip file contains data descriptor).*",
         r"TorchGraphProxy find_producer_node_by_value failed",
     )
     verdict = "suspect"

@@ -59,6 +59,7 @@ class UnreadableModel(ConsoleRule):
         r"No method in torchscript",
         r"(?:dlopen|LoadLibraryExA) .* failed .*",
         r"PytorchStreamReader failed .*",
+        r"FATAL ERROR .*external data.*",
     )
     verdict = "fatal"
     meaning = "pnnx could not read the model"
@@ -93,6 +94,7 @@ class InputMismatch(ConsoleRule):
         r"unsupported (?:traced )?input2? type .*",
         r"parameter conflict: .*",
         r"npy load failed .*",
+        r"npy input metadata count mismatch",
     )
     verdict = "fatal"
     meaning = "the inputs that were given are not those of the model"
@@ -217,7 +219,7 @@ class UnknownLine(ConsoleRule):
 
     What it finds: what no other rule explains and pnnx does not print in a good run.
 
-    Why it breaks: perhaps not at all.
+    Why it breaks: perhaps not at all. A log may hold what other programs printed, so it is no finding.
 
     Repair: none.
 
@@ -232,5 +234,6 @@ class UnknownLine(ConsoleRule):
     code = "PNX599"
     name = "unknown-line"
     patterns = ()
-    verdict = "harmless"
+    verdict = "unknown"
     meaning = "not known to pnnxfix"
+    cure = "if pnnx printed it, please report it; if the numbers agree, it was harmless"
