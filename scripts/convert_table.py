@@ -141,7 +141,7 @@ def _convert(case: Case, folder: Path, is_network: bool) -> Converted:
     report = json.loads(done.stdout)
     first = report["attempts"][0]
     return Converted(
-        seconds, done.returncode, report["kept"] or "", first["pnnx"]["seconds"], first["seconds"][1]
+        seconds, done.returncode, report["kept"] or "", first["seconds"]["pnnx"], first["seconds"]["repair"]
     )
 
 

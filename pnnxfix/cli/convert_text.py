@@ -8,10 +8,14 @@ from typing import Any
 from pnnxfix import __version__
 from pnnxfix.cli.console import BOLD, CYAN, GREEN, RED, YELLOW, Paint, count, printable, shown
 from pnnxfix.cli.explained import render_explanations
-from pnnxfix.cli.json_output import SCHEMA_VERSION, _finding
+from pnnxfix.cli.json_output import finding_as_json, problem_as_json
 from pnnxfix.cli.text import render_findings, render_problems
+from pnnxfix.conversion.explain import Explanation
 from pnnxfix.conversion.outcome import Attempt, ConvertReport
-from pnnxfix.report import Report
+from pnnxfix.report import ConversionReport, Report
+
+# Raised when a field goes or changes its meaning; a new field does not raise it.
+SCHEMA_VERSION = 1
 
 
 def render_text(report: ConvertReport, paint: Paint) -> str:
@@ -72,10 +76,9 @@ def _render_result(report: ConvertReport, paint: Paint) -> str:
 
 
 def render_json(report: ConvertReport) -> str:
-    """One JSON object, ASCII only, with a final newline."""
+    """One JSON object, ASCII only, with a final newline. docs/convert.md holds its schema."""
     kept = report.kept
-    findings = kept.report.findings if kept is not None and kept.report is not None else []
-    fixed = kept.report.fixed if kept is not None and kept.report is not None else []
+    repaired = (kept and kept.report) or ConversionReport(report.stem)
     return json.dumps(
         {
             "schema_version": SCHEMA_VERSION,
@@ -90,8 +93,9 @@ def render_json(report: ConvertReport) -> str:
             "reason": report.reason,
             "works": report.works,
             "written": [shown(path) for path in report.written],
-            "findings": [_finding(finding) for finding in findings],
-            "fixed": [_finding(finding) for finding in fixed],
+            "findings": [finding_as_json(finding) for finding in repaired.findings],
+            "fixed": [finding_as_json(finding) for finding in repaired.fixed],
+            "problems": [problem_as_json(problem) for problem in repaired.problems],
             "console": [_explanation(one) for one in (kept or report.attempts[0]).explanations],
             "notes": report.notes,
         },
@@ -105,19 +109,26 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "way": attempt.way,
         "rewritten": attempt.rewritten,
-        "pnnx": {"exit_code": attempt.run.exit_code, "seconds": round(attempt.run.seconds, 3)},
+        "pnnx": {"exit_code": attempt.run.exit_code, "ended": attempt.run.ended},
         "died_of": None if culprit is None else {
             "operator": culprit.operator, "source": culprit.source, "evidence": culprit.evidence,
             "help": culprit.cure},
         "forms": [] if judged is None else [
             {"form": form.form, "state": form.state, "message": form.message} for form in judged.forms],
+        "not_compared": [] if judged is None else list(judged.problems),
+        "notes": [] if judged is None else list(judged.notes),
         "milliseconds": round(attempt.milliseconds, 4),
-        "seconds": [round(one, 3) for one in attempt.seconds],
+        "seconds": dict(zip(("pnnx", "repair", "comparison"), _round(attempt.seconds), strict=True)),
     }  # fmt: skip
 
 
-def _explanation(one: Any) -> dict[str, Any]:
+def _round(seconds: tuple[float, ...]) -> list[float]:
+    return [round(one, 3) for one in seconds]
+
+
+def _explanation(one: Explanation) -> dict[str, Any]:
     return {
+        "path": shown(one.path),
         "line": one.line,
         "count": one.count,
         "code": one.rule.code,

@@ -22,9 +22,9 @@ def render_json(command: str, report: Report, dry_run: bool, exit_code: int) -> 
             "command": command,
             "dry_run": dry_run,
             "exit_code": exit_code,
-            "findings": [_finding(finding) for finding in report.findings],
-            "fixed": [_finding(finding) for finding in report.fixed],
-            "problems": [_problem(problem) for problem in report.all_problems],
+            "findings": [finding_as_json(finding) for finding in report.findings],
+            "fixed": [finding_as_json(finding) for finding in report.fixed],
+            "problems": [problem_as_json(problem) for problem in report.all_problems],
             "conversions": [
                 {
                     "stem": shown(conversion.stem),
@@ -40,7 +40,7 @@ def render_json(command: str, report: Report, dry_run: bool, exit_code: int) -> 
     ) + "\n"  # fmt: skip
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def finding_as_json(finding: Finding) -> dict[str, Any]:
     return {
         "path": shown(finding.path),
         "line": finding.line,
@@ -55,7 +55,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _problem(problem: Problem) -> dict[str, Any]:
+def problem_as_json(problem: Problem) -> dict[str, Any]:
     return {
         "path": shown(problem.path),
         "line": problem.line or None,

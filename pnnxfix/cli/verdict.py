@@ -10,6 +10,7 @@ from typing import Any
 
 from pnnxfix import __version__
 from pnnxfix.cli.console import BOLD, CYAN, GREEN, RED, YELLOW, Paint, count, painter, printable, shown, write
+from pnnxfix.cli.json_output import problem_as_json
 from pnnxfix.report import Problem
 from pnnxfix.verify.outcome import Divergence, FormReport, Measure, Verdict
 
@@ -162,23 +163,13 @@ def render_json(verdicts: Sequence[Verdict], problems: Sequence[Problem], exit_c
                 "tool": {"name": "pnnxfix", "version": __version__},
                 "command": "verify",
                 "exit_code": exit_code,
-                "problems": [_problem_as_json(one) for one in problems],
+                "problems": [problem_as_json(one) for one in problems],
                 "conversions": [_verdict_as_json(one) for one in verdicts],
             },
             indent=2,
         )
         + "\n"
     )
-
-
-def _problem_as_json(one: Problem) -> dict[str, Any]:
-    return {
-        "path": shown(one.path),
-        "line": one.line or None,
-        "column": one.column if one.line else None,
-        "message": one.message,
-        "help": one.help,
-    }
 
 
 def _verdict_as_json(verdict: Verdict) -> dict[str, Any]:
@@ -189,7 +180,7 @@ def _verdict_as_json(verdict: Verdict) -> dict[str, Any]:
         "exit_code": verdict.exit_code,
         "seconds": round(verdict.seconds, 3),
         "notes": list(verdict.notes),
-        "problems": [_problem_as_json(one) for one in verdict.problems],
+        "problems": [problem_as_json(one) for one in verdict.problems],
         "forms": [
             {
                 "form": form.form,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.helpers.json_schema import validate
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -68,7 +71,7 @@ class Place:
         return target
 
     def run(self, *argv: str, code: str = "", **environment: str) -> Outcome:
-        """Run `pnnxfix convert`, or the Python program `code`."""
+        """Run `pnnxfix convert`, or the Python program `code`. JSON is held against its schema."""
         command = [sys.executable, *(("-c", code) if code else ("-m", "pnnxfix", "convert")), *argv]
         done = subprocess.run(
             command,
@@ -77,6 +80,8 @@ class Place:
             capture_output=True,
             text=True,
         )
+        if done.stdout.startswith("{"):
+            validate(json.loads(done.stdout), "convert.md")
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     def names(self) -> set[str]:
