@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pnnxfix.cli.help import help_option
+from pnnxfix.cli.parameters import finite
 
 _EPILOG = """\b
 Examples:
@@ -41,7 +42,8 @@ Exit codes:
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=float,
+    type=click.FloatRange(min=0, min_open=True),
+    callback=finite,
     default=3600.0,
     show_default=True,
     help="For each run of pnnx, and each answer of PyTorch and ncnn.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,13 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 def _codes(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(code.strip().upper() for item in value for code in item.split(",") if code.strip())
+
+
+def finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Refuses nan and infinity, which a range lets pass."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 def _layers(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> frozenset[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from pnnxfix.cli.help import help_option
+from pnnxfix.cli.parameters import finite
 
 _EPILOG = """\b
 Examples:
@@ -35,12 +35,6 @@ def _inputs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) 
             raise click.BadParameter(f"{item!r} is not NAME=FILE, as in in0=x.npy.")
         read[name] = Path(path)
     return read
-
-
-def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number.")
-    return value
 
 
 def _path(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
@@ -82,7 +76,7 @@ def _path(ctx: click.Context, param: click.Parameter, value: str | None) -> Path
     "--tolerance",
     metavar="T",
     type=click.FloatRange(min=0, min_open=True),
-    callback=_finite,
+    callback=finite,
     help="Largest error, relative to the value and the rms of its output."
     "  [default: by weights, fp32 1e-4, fp16 0.02, int8 0.2]",
 )
@@ -102,7 +96,7 @@ def _path(ctx: click.Context, param: click.Parameter, value: str | None) -> Path
     "--time-limit",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
-    callback=_finite,
+    callback=finite,
     default=300.0,
     show_default=True,
     help="For each step of each form.",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnnxfix.conversion.arguments import OUTPUTS, read_arguments
+from pnnxfix.conversion.arguments import OUTPUTS, TYPES, read_arguments
 from pnnxfix.conversion.blame import Culprit
 from pnnxfix.conversion.convert import Request, convert_model
 from pnnxfix.conversion.outcome import ConvertReport
@@ -25,12 +25,8 @@ if TYPE_CHECKING:
     Shapes = Sequence[int] | Sequence[Sequence[int]]
     Words = str | Sequence[str]
 
-# pnnx's spelling of PyTorch's dtypes; what is not here it takes for f32.
-_TYPES = {
-    "float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16", "uint8": "u8", "int8": "i8",
-    "int16": "i16", "int32": "i32", "int64": "i64", "complex32": "c32", "complex64": "c64",
-    "complex128": "c128",
-}  # fmt: skip
+# What is not here pnnx takes for f32.
+_TYPES = {name: short for short, name in TYPES.items()}
 
 
 class ConversionFailed(PnnxfixError):
@@ -185,7 +181,7 @@ def _list_words(words: Words | None) -> list[str]:
 def _make_inputs(shapes: Sequence[Sequence[int]], types: Sequence[str]) -> list[torch.Tensor]:
     import torch
 
-    dtypes = {short: getattr(torch, name) for name, short in _TYPES.items()}
+    dtypes = {short: getattr(torch, name) for short, name in TYPES.items()}
     if len(shapes) != len(types) or any(kind not in dtypes for kind in types):
         raise PnnxfixError("input_types holds one of f32, i64, ... for each shape in input_shapes")
     made = []

@@ -26,7 +26,13 @@ OUTPUTS = {
 _KEYS = (*OUTPUTS, "fp16", "optlevel", "device", "inputshape", "inputshape2", "input", "input2",
          "customop", "moduleop")  # fmt: skip
 _FILES = ("input", "input2", "customop")
-_TYPES = "f32|f16|f64|bf16|i32|i64|i16|i8|u8|c32|c64|c128"
+TYPES = {
+    "f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "u8": "uint8", "i8": "int8",
+    "i16": "int16", "i32": "int32", "i64": "int64", "c32": "complex32", "c64": "complex64",
+    "c128": "complex128",
+}  # fmt: skip
+"""pnnx's names of types, and PyTorch's."""
+_TYPES = "|".join(TYPES)
 _SHAPE = rf"\[\d+(?:,\d+)*\](?:{_TYPES})?"
 _SHAPES = re.compile(rf"{_SHAPE}(?:,{_SHAPE})*")
 _VALUES = {"fp16": ("0", "1"), "optlevel": ("0", "1", "2"), "device": ("cpu", "gpu")}
@@ -50,6 +56,12 @@ class Arguments:
         """The path that the ncnn files share, as `check` finds them."""
         path = self.spelled["ncnnparam"]
         return Path(path.removesuffix(".ncnn.param").removesuffix(".param"))
+
+    @property
+    def shapes(self) -> list[tuple[list[int], str]]:
+        """Sizes and type (`float32`) of each input, as inputshape= states them."""
+        found = re.findall(rf"\[([\d,]+)\]({_TYPES})?", self.options.get("inputshape", ""))
+        return [([int(size) for size in sizes.split(",")], TYPES[kind or "f32"]) for sizes, kind in found]
 
     @property
     def log(self) -> Path:

@@ -6,9 +6,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pnnxfix.conversion.arguments import Arguments
 from pnnxfix.conversion.log import Log
 from pnnxfix.conversion.pnnx import Pnnx, run_pnnx
 from pnnxfix.conversion.staging import Stage
+from pnnxfix.errors import PnnxfixError
+from pnnxfix.rules.console import DiedInOperator
 from pnnxfix.verify.process import Child, ChildFailed, Limits
 
 _PROGRAM = Path(__file__).with_name("programs") / "truncate.py"
@@ -31,6 +34,29 @@ class Culprit:
         if self.operator in _ARITHMETIC:
             return "pnnx is known to die of inf, nan, True and None inside arithmetic: use a finite number"
         return "replace it in the PyTorch model before that is traced"
+
+
+def check_inputs(arguments: Arguments, log: Log) -> None:
+    """Raises PnnxfixError where PyTorch refuses inputs of the given shapes for the reason of pnnx's death.
+
+    pnnx compares them with those of the trace from 20241223 on, and dies of them before. Another
+    reason may lie in the zeros that are fed here.
+    """
+    last_words = [group.text for group in log.groups if group.rule is DiedInOperator]
+    if not arguments.shapes or not last_words:
+        return
+    child = Child(str(_PROGRAM), Limits(seconds=_SECONDS))
+    try:
+        answer = child.ask("run", path=str(arguments.model.resolve()), shapes=arguments.shapes)
+    except ChildFailed:
+        return  # no PyTorch, or it dies as well
+    finally:
+        child.close()
+    refused = answer["refused"]
+    # Of a wrong number of inputs each release has other words, and all name `forward`.
+    if refused and any(refused in words or "forward" in words for words in last_words):
+        given = f"inputshape={arguments.options['inputshape']}"
+        raise PnnxfixError(f"{arguments.model}: PyTorch does not run it on {given}: {refused}")
 
 
 def find_culprit(pnnx: Pnnx, stage: Stage, model: Path, log: Log) -> Culprit:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pnnxfix.conversion.arguments import Arguments, check_model
-from pnnxfix.conversion.blame import find_culprit
+from pnnxfix.conversion.blame import check_inputs, find_culprit
 from pnnxfix.conversion.explain import Explanation, explain
 from pnnxfix.conversion.judge import judge
 from pnnxfix.conversion.log import Log, read_log
@@ -130,6 +130,7 @@ def _attempt(way: Way, request: Request, pnnx: Pnnx, stage: Stage, rewritten: di
     missing = stage.missing()
     if run.exit_code != 0 or missing:
         _raise_for_input(log, stage, run)
+        check_inputs(request.arguments, log)
         culprit = find_culprit(pnnx, stage, stage.folder / request.arguments.model.name, log)
         attempt = Attempt(way, run, rewritten, culprit, seconds=(run.seconds, 0.0, 0.0))
         attempt.explanations = _explain(log, stage, [], False)
@@ -158,7 +159,9 @@ def _raise_for_input(log: Log, stage: Stage, run: Run) -> None:
     if log.is_usage:
         raise PnnxfixError(f"{stage.arguments.model}: pnnx did not understand its arguments")
     if run.exit_code is None:
-        raise PnnxfixError(f"{stage.arguments.model}: pnnx gave no end within {run.seconds:.0f} s")
+        raise PnnxfixError(f"{stage.arguments.model}: pnnx gave no end within {run.seconds:.3g} s")
+    if log.said and not log.stage and not log.culprit:
+        raise PnnxfixError(f"{stage.arguments.model}: pnnx dies of reading it: {log.said}")
 
 
 def _explain(log: Log, stage: Stage, findings: Sequence[Finding], agrees: bool) -> list[Explanation]:

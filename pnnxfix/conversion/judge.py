@@ -8,7 +8,7 @@ from typing import Literal
 
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.pipeline.discovery import Conversion
-from pnnxfix.verify.outcome import FormReport, Measure, Verdict
+from pnnxfix.verify.outcome import NO_REFERENCE, FormReport, Measure, Verdict
 from pnnxfix.verify.process import Child, ChildFailed, Limits
 from pnnxfix.verify.run import verify_conversion
 from pnnxfix.verify.settings import Settings
@@ -71,7 +71,8 @@ def _describe(form: FormReport) -> Judgement:
         return Judgement(form.form, "agrees", "a single number comes as a tensor of one element")
     if worst is None:
         said = f" ({form.messages[-1]})" if form.messages else ""
-        return Judgement(form.form, "fails" if form.reason else "unknown", form.reason + said)
+        state: State = "unknown" if form.reason in ("", NO_REFERENCE) else "fails"
+        return Judgement(form.form, state, form.reason + said)
     return Judgement(form.form, "differs", form.reason or _say(worst, form.weights))
 
 

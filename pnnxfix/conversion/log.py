@@ -46,7 +46,7 @@ _WARNING_END = "(function operator())"
 _USAGE = b"Usage: pnnx "
 _HERE = re.compile(r"\s*~+ <--- HERE")
 _SOURCE = re.compile(r"(?P<file>\S.*\.py)\((?P<line>\d+)\): \w+")
-_CALL = re.compile(r"(?:torch|ops)\.([\w.]+)\(")
+_CALL = re.compile(r"(?:torch|ops)\.([\w.]+)")
 
 
 @dataclass(slots=True)
@@ -67,7 +67,8 @@ class Log:
 
     `stage` is the pass that was begun last, "" before the first; `ended` whether the statistics that
     20261020 prints at its end are there. `culprit` is the operator that a dying run names (`aten::qr`),
-    `code` its TorchScript statement, `source` the line of the PyTorch model that it came from.
+    `code` its TorchScript statement, `source` the line of the PyTorch model that it came from, `said` the
+    first line of its last words.
     """
 
     path: Path
@@ -83,6 +84,7 @@ class Log:
     culprit: str = ""
     code: str = ""
     source: str = ""
+    said: str = ""
 
     @property
     def names_files(self) -> bool:
@@ -154,6 +156,8 @@ class _Reader:
         self._before = text
 
     def _explain(self, number: int, text: str) -> Group | None:
+        if self._dying and not self._log.said:
+            self._log.said = text.removeprefix("  what():").strip()
         if self._dying and self._harvest(text):
             return None
         if self._in_warning:
@@ -177,9 +181,11 @@ class _Reader:
         """Take from the backtrace of a dying run what names the operator; whether that was all."""
         log = self._log
         if _HERE.fullmatch(text):
+            # The innermost call comes last. What is marked of an outer one is the submodule that it calls.
             log.code = self._before.strip()
-            call = _CALL.search(log.code)
-            log.culprit = log.culprit or (f"aten::{call[1]}" if call else "")
+            marked = self._before[text.index("~") : text.rindex("~") + 1]
+            call = _CALL.match(marked)
+            log.culprit = f"aten::{call[1]}" if call else log.culprit
             return True
         source = _SOURCE.fullmatch(text)
         if source is not None:

@@ -10,6 +10,8 @@ from pnnxfix.report import Problem
 from pnnxfix.verify.neighbourhood import Comparison
 
 State = Literal["agrees", "disagrees", "not compared"]
+NO_REFERENCE = "there is nothing to compare it with"
+"""Why a form is not compared that may well be right."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pnnxfix.report import Problem
 from pnnxfix.verify.compare import Array, find_rms, measure
 from pnnxfix.verify.draws import Draw, check, learn_inputs, load_archive, load_array, make_draws, read_given
 from pnnxfix.verify.form import Form, NcnnForm, TorchForm
-from pnnxfix.verify.outcome import FormReport, Verdict
+from pnnxfix.verify.outcome import NO_REFERENCE, FormReport, Verdict
 from pnnxfix.verify.process import DIED, LATE, ChildFailed
 from pnnxfix.verify.settings import TOLERANCES, TORCH_TOLERANCE, Settings
 from pnnxfix.verify.subject import Subject, find_reference, read_subject
@@ -76,7 +76,7 @@ class _Run:
                 self._settle_reference()
             except PnnxfixError:
                 for _, report in self.forms:
-                    report.reason = "there is nothing to compare it with"
+                    report.reason = NO_REFERENCE
                 raise
             for form, report in self.forms:
                 self._compare(form, report)

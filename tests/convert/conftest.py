@@ -17,6 +17,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 NETWORKS = """
 import sys
+import zipfile
 import torch
 from torch import nn
 
@@ -39,10 +40,15 @@ NETWORKS = {
     "lost": lambda x: torch.special.airy_ai(x),
     "rewritten": lambda x: torch.addcmul(x, x, x + 1, value=0.5),
     "in-two-words": torch.tanh,
+    "random": lambda x: torch.relu(x) + torch.rand_like(x),
 }
 for name, function in NETWORKS.items():
     model = Call(function).eval()
     torch.jit.trace(model, torch.rand(1, 3, 8, 8), check_trace=False).save(f"{sys.argv[1]}/{name}.pt")
+broken = zipfile.ZipFile(f"{sys.argv[1]}/broken.pt", "w")
+with zipfile.ZipFile(f"{sys.argv[1]}/clean.pt") as good, broken as bad:
+    for name in good.namelist():
+        bad.writestr(name, b"this is no code" if name.endswith(".py") else good.read(name))
 torch.save(nn.Linear(2, 2).state_dict(), f"{sys.argv[1]}/state-dict.pt")
 torch.jit.script(nn.ReLU()).save(f"{sys.argv[1]}/scripted.pt")
 torch.jit.trace(nn.Sequential(nn.Linear(300, 300)), torch.rand(1, 300)).save(f"{sys.argv[1]}/large.pt")

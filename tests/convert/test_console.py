@@ -382,6 +382,27 @@ def test_a_run_that_died_of_an_operator(tmp_path: Path) -> None:
     assert "`return torch.linalg_det(x)`" in found.message
 
 
+NESTED = """terminate called after throwing an instance of 'std::runtime_error'
+  what():  The following operation failed in the TorchScript interpreter.
+Traceback of TorchScript, serialized code (most recent call last):
+  File "code/__torch__.py", line 12, in forward
+    l = self.l
+    input = torch.relu((l).forward(x, ))
+                        ~~~~~~~~~~ <--- HERE
+  File "code/__torch__/torch/nn/modules/linear.py", line 12, in forward
+    return torch.linear(x, weight, bias)
+           ~~~~~~~~~~~~ <--- HERE
+
+RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x1499 and 1500x1500)
+"""
+
+
+def test_the_innermost_call_is_the_one_that_failed(tmp_path: Path) -> None:
+    folder = put(tmp_path / "dead", HEAD + "############# pass_level0\n" + NESTED)
+    (found,) = explain(folder)
+    assert found.operator == "aten::linear"
+
+
 @pytest.mark.parametrize(
     ("passes", "stage"),
     [

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pnnxfix.conversion.arguments import Arguments
+from pnnxfix.conversion.arguments import Arguments, read_arguments
+from pnnxfix.conversion.blame import check_inputs
 from pnnxfix.conversion.convert import _with_shapes
+from pnnxfix.conversion.log import read_log
 from pnnxfix.conversion.staging import Stage
+from pnnxfix.errors import PnnxfixError
 
 if TYPE_CHECKING:
     from conftest import Place
@@ -65,7 +68,7 @@ def test_a_model_of_which_pnnx_dies(place: Place) -> None:
     done = place.run("crashes.pt", SHAPE)
     assert done.code == 1
     assert "it dies of aten::mul at " in done.out
-    assert "networks.py:20 (of the first" in done.out
+    assert "networks.py:21 (of the first" in done.out
     assert place.names() == {"crashes.pt", "crashes.pnnx.log"}
 
 
@@ -76,6 +79,48 @@ def test_a_model_that_cannot_be_rescued(place: Place) -> None:
     assert "aten::special_airy_ai" in done.out
     assert "Does not work" in done.out
     assert place.names() == outputs("lost") | {"lost.pt"}
+
+
+def test_a_model_that_cannot_be_compared_says_why(place: Place) -> None:
+    place.put("random")
+    done = place.run("random.pt", SHAPE)
+    assert done.code == 1  # an operator is left, too
+    assert "ncnn unknown (there is nothing to compare it with)" in done.out
+    assert "random.pt: is not deterministic: two runs on one input give another out0" in done.out
+
+
+WRONG_CHANNELS = (
+    "Given groups=1, weight of size [4, 3, 3, 3], expected input[1, 4, 8, 8] to have 3 channels, "
+    "but got 4 channels instead"
+)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said", "refused"),
+    [
+        ("[1,4,8,8]", f"RuntimeError: {WRONG_CHANNELS}", WRONG_CHANNELS),
+        (
+            "[1,3,8,8],[1]",
+            "  what():  Expected at most 2 argument(s) for operator 'forward', but",
+            "3 arg",
+        ),
+        # PyTorch refuses it for a reason that is not that of pnnx's death.
+        ("[1,4,8,8]", "RuntimeError: svd: LAPACK library not found in compilation", ""),
+        ("[1,3,8,8]", f"RuntimeError: {WRONG_CHANNELS}", ""),
+    ],
+)
+def test_releases_that_do_not_compare_shapes_die_of_them(
+    place: Place, shapes: str, said: str, refused: str
+) -> None:
+    arguments = read_arguments([str(place.put("clean")), f"inputshape={shapes}"])
+    path = place.path / "pnnx.log"
+    path.write_text(f"pnnxparam = a\n############# pass_level0\nterminate called after throwing\n{said}\n")
+    if not refused:
+        return check_inputs(arguments, read_log(path))
+    with pytest.raises(PnnxfixError, match="PyTorch does not run it on inputshape=") as error:
+        check_inputs(arguments, read_log(path))
+    assert refused in str(error.value)
+    return None
 
 
 def test_the_better_of_two_ways_is_kept(place: Place) -> None:
@@ -121,6 +166,8 @@ BAD_INPUT = {
     "no-file": ("none.pt", (), "none.pt: there is no such file"),
     "state-dict": ("state-dict.pt", (SHAPE,), "not a TorchScript archive"),
     "how-to-save": ("state-dict.pt", (SHAPE,), "torch.jit.trace"),
+    "code-that-is-none": ("broken.pt", (SHAPE,), "broken.pt: pnnx dies of reading it: Unexpected token"),
+    "no-graphics-card": ("clean.pt", (SHAPE, "device=gpu"), "pnnx dies of reading it: PyTorch is not linked"),
     "inputs-not-stated": ("scripted.pt", (), "give inputshape="),
     "other-shape": ("clean.pt", ("inputshape=[1,3]",), "expect [1,3,8,8]f32 but got [1,3]f32"),
     "too-many-inputs": ("clean.pt", ("inputshape=[1,3,8,8],[1]",), "expect 1 tensors but got 2"),
@@ -136,6 +183,8 @@ BAD_INPUT = {
     "no-custom-op": ("clean.pt", ("customop=no.so",), "there is no such file"),
     "conflict": ("clean.pt", (SHAPE, "input=clean.pt"), "cannot be given together"),
     "no-program": ("clean.pt", (SHAPE, "--pnnx", "nothing"), "no program that can be run"),
+    "no-time": ("clean.pt", (SHAPE, "--timeout", "0"), "not in the range x>0"),
+    "no-number": ("clean.pt", (SHAPE, "--timeout", "nan"), "nan is not a finite number"),
     "no-argument": ("", (), "Missing argument"),
 }
 
@@ -144,7 +193,7 @@ BAD_INPUT = {
 def test_bad_input_has_one_clear_message(
     place: Place, model: str, words: tuple[str, ...], message: str
 ) -> None:
-    for name in ("clean", "state-dict", "scripted"):
+    for name in ("clean", "broken", "state-dict", "scripted"):
         place.put(name)
     before = place.names()
     done = place.run(*filter(None, (model, *words)))

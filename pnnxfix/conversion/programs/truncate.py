@@ -39,6 +39,21 @@ def _load(path: str) -> tuple[Any, Any]:
     return model, graph
 
 
+def run(path: str, shapes: list[tuple[list[int], str]]) -> dict[str, Any]:
+    """What PyTorch says against inputs of these shapes and types, "" if it takes them."""
+    import torch
+
+    model, _ = _load(path)
+    # Zeros are in range wherever integers are indices.
+    inputs = [torch.zeros(size, dtype=getattr(torch, kind)) for size, kind in shapes]
+    try:
+        with torch.no_grad():
+            model(*inputs)
+    except Exception as error:
+        return {"refused": str(error).strip().splitlines()[-1].removeprefix("RuntimeError: ")}
+    return {"refused": ""}
+
+
 def list_nodes(path: str) -> dict[str, Any]:
     """Kind and source line of each node; the latter is "" where the file does not know it."""
     _, graph = _load(path)
@@ -108,4 +123,4 @@ def _set_return_type(path: str, outputs: int) -> None:
 
 
 if __name__ == "__main__":
-    serve({"list_nodes": list_nodes, "cut": cut}, start)
+    serve({"run": run, "list_nodes": list_nodes, "cut": cut}, start)
