@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pnnxfix.conversion.log import Group, Log, read_log
+from pnnxfix.conversion.log import MAX_GROUPS, MAX_UNKNOWN, Group, Log, read_log
 from pnnxfix.errors import ParseError
 from pnnxfix.options import Options
 from pnnxfix.pipeline.contradictions import MENDED
@@ -24,6 +24,7 @@ from pnnxfix.rules.console import (
     DroppedParameter,
     InputMismatch,
     OtherModel,
+    UnknownLine,
     UnreadableModel,
     UnwrittenFile,
     Verdict,
@@ -153,8 +154,8 @@ def explain(log: Log, loaded: LoadedConversion, findings: Sequence[Finding]) -> 
     for group in log.groups:
         yield _explain_group(log, group, ties)
     if log.uncounted:
-        message = f"{log.uncounted:,} more lines of more than 10,000 kinds are not explained"
-        yield Explanation(log.path, log.lines, log.uncounted, BatchAxisGuess, "harmless", message, "")
+        message = f"lines of more than {MAX_UNKNOWN} unknown or {MAX_GROUPS:,} known kinds are not explained"
+        yield Explanation(log.path, log.lines, log.uncounted, UnknownLine, "unknown", message, "")
     reached_ncnn = log.stage == "pass_ncnn"
     is_whole = log.ended or (reached_ncnn and ties.has_ncnn)
     if not is_whole and not log.is_usage and not log.has(*_ENDS, DiedInside):

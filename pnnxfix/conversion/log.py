@@ -26,6 +26,8 @@ from pnnxfix.rules.console import (
 MAX_LINE = 1 << 16
 MAX_GROUPS = 10_000
 """Lines of different meaning that are kept; what comes after them is counted."""
+MAX_UNKNOWN = 100
+"""So many of them may be lines that no rule knows: a log can hold all that a program printed."""
 _MAX_REMEMBERED = 100_000
 _MAX_SUBJECTS = 5
 
@@ -112,6 +114,8 @@ class _Reader:
         self._log = Log(path)
         self._groups: dict[tuple[object, ...], Group] = {}
         self._known: dict[bytes, Group | None] = {}
+        self._unknown = 0
+        self._rest = Group(UnknownLine, 0, "", {}, 0)
         self._dying = False
         self._in_warning = False
         self._before = ""
@@ -123,12 +127,14 @@ class _Reader:
                 # pnnx prints it first of all: a run begins.
                 self._log = Log(self._log.path, number, number)
                 self._groups, self._known, self._dying = {}, {}, False
+                self._unknown, self._rest = 0, Group(UnknownLine, 0, "", {}, 0)
             if raw in self._known and not self._dying:
                 group = self._known[raw]
                 if group is not None:
                     group.count += 1
                 continue
             self._read_line(number, raw)
+        self._log.uncounted = self._rest.count
         self._log.groups = sorted(self._groups.values(), key=lambda group: group.line)
         return self._log
 
@@ -204,9 +210,10 @@ class _Reader:
             key = (rule, text)
         group = self._groups.get(key)
         if group is None:
-            if len(self._groups) >= MAX_GROUPS:
-                self._log.uncounted += 1
-                return None
+            self._unknown += rule is UnknownLine
+            if len(self._groups) >= MAX_GROUPS or (rule is UnknownLine and self._unknown > MAX_UNKNOWN):
+                self._rest.count += 1
+                return self._rest
             group = self._groups[key] = Group(rule, number, text[:500], found)
         elif key == (DiedInOperator,):
             # `terminate called` comes first, what says more after it.

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pnnxfix.cli.main import main
 from pnnxfix.conversion.explain import Explanation, check_explained
-from pnnxfix.conversion.log import MAX_GROUPS, read_log
+from pnnxfix.conversion.log import MAX_GROUPS, MAX_UNKNOWN, read_log
 from pnnxfix.conversion.pnnx import find_pnnx
 from pnnxfix.options import Options
 from pnnxfix.rules.console import LINE_RULES, UnknownLine
@@ -316,6 +316,15 @@ def test_lines_of_too_many_kinds_are_counted_only(tmp_path: Path) -> None:
         log.writelines(f"todo node{number}\n" for number in range(MAX_GROUPS + 500))
     found = read_log(path)
     assert (len(found.groups), found.uncounted) == (MAX_GROUPS, 500)
+
+
+def test_what_other_programs_print_does_not_bury_what_pnnx_says(tmp_path: Path) -> None:
+    log = HEAD + PASSES + "".join(f"epoch {number}\n" for number in range(5000)) * 2 + "todo x\n"
+    found = explain(put(tmp_path / "leak", log, "model.ncnn.param"))
+    codes = [one.rule.code for one in found]
+    assert codes == [*["PNX599"] * MAX_UNKNOWN, "PNX510", "PNX599"]
+    assert sum(one.count for one in found) == 10_001
+    assert {one.verdict for one in found if one.rule.code == "PNX599"} == {"unknown"}
 
 
 def test_a_line_without_end_is_read_in_parts(tmp_path: Path) -> None:
