@@ -51,5 +51,5 @@ def command(
     if options.logs:
         from pnnxfix.cli.explained import run_explained_check
 
-        return run_explained_check(paths, options, view, click.get_current_context().obj)
+        return run_explained_check(paths, options, view, click.get_current_context().obj or {})
     return run_check(paths, options, view)

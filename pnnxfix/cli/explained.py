@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from pnnxfix.report import Report
 COLORS = {"harmless": GREEN, "repaired": GREEN, "suspect": YELLOW, "fatal": RED, "unknown": YELLOW}
 
 
-def run_explained_check(paths: Sequence[Path], options: Options, view: View, pipe: Path | None) -> int:
-    """Check with explanations, show both, give the exit code. `pipe` is the copy of what came by a pipe.
+def run_explained_check(
+    paths: Sequence[Path], options: Options, view: View, pipes: Mapping[Path, Path]
+) -> int:
+    """Check with explanations, show both, give the exit code. `pipes` are the names of copies of pipes.
 
     Lines that are `suspect` or `fatal` and that no finding tells already are findings. In text the
     others follow the findings; in the other formats they are notes.
@@ -28,10 +30,11 @@ def run_explained_check(paths: Sequence[Path], options: Options, view: View, pip
         report, found = check_explained(paths, options)
         told = {(finding.path, finding.line, finding.code) for finding in report.findings}
         untold = (one for one in found if (one.path, one.line, one.rule.code) not in told)
-        others.extend(replace(one, path=Path("-")) if one.path == pipe else one for one in untold)
+        others.extend(replace(one, path=pipes.get(one.path, one.path)) for one in untold)
+        report.problems = [one._replace(path=pipes.get(one.path, one.path)) for one in report.problems]
         for conversion in report.conversions:
             conversion.findings = [
-                finding._replace(path=Path("-")) if finding.path == pipe else finding
+                finding._replace(path=pipes.get(finding.path, finding.path))
                 for finding in conversion.findings
             ]
         if view.output_format not in ("full", "concise") and report.conversions:

@@ -63,8 +63,12 @@ def _files(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
 
 
 def _logs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[Path, ...]:
-    """The files, and `-` as a copy of what comes by the pipe: it is read more than once."""
-    if "-" not in value:
+    """The files; of `-` and of named pipes a copy, as it is read more than once.
+
+    `ctx.obj` is what each copy is called by the user.
+    """
+    pipes = [item for item in value if item == "-" or Path(item).is_fifo()]
+    if not pipes:
         return _files(ctx, param, value)
     import shutil
     import sys
@@ -72,11 +76,12 @@ def _logs(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) ->
 
     folder = tempfile.mkdtemp(prefix="pnnxfix-")
     ctx.call_on_close(lambda: shutil.rmtree(folder, ignore_errors=True))
-    copy = Path(folder, "pipe")
-    with open(copy, "wb") as stream:
-        shutil.copyfileobj(sys.stdin.buffer, stream)
-    ctx.obj = copy
-    return tuple(copy if item == "-" else _files(ctx, param, (item,))[0] for item in value)
+    copies = {item: Path(folder, f"pipe{at}") for at, item in enumerate(dict.fromkeys(pipes))}
+    for item, copy in copies.items():
+        with open(copy, "wb") as stream, sys.stdin.buffer if item == "-" else open(item, "rb") as pipe:
+            shutil.copyfileobj(pipe, stream)
+    ctx.obj = {copy: Path(item) for item, copy in copies.items()}
+    return tuple(copies[item] if item in copies else _files(ctx, param, (item,))[0] for item in value)
 
 
 def _file(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +287,21 @@ def test_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("-:25: PNX501 batch-axis-guess harmless: ")]
     assert [line for line in lines if line.startswith("-:29: PNX502 dropped-parameter repaired: ")]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_and_what_is_no_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = put(tmp_path / "leak", "", "model.ncnn.param")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for text, code, said in ((HEAD + PASSES + "todo x\n", 1, "PNX510"), ("hello\n", 2, "not a log of pnnx")):
+        writer = threading.Thread(target=pipe.write_text, args=(text,))
+        writer.start()
+        assert main(["check", "--log", str(pipe), str(folder)]) == code
+        writer.join()
+        out, err = capsys.readouterr()
+        (line,) = [line for line in (out + err).splitlines() if said in line]
+        assert line.startswith(f"{pipe}:")
 
 
 def test_json_has_harmless_lines_as_notes(capsys: pytest.CaptureFixture[str]) -> None:
