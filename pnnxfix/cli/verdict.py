@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pnnxfix import __version__
 from pnnxfix.cli.console import BOLD, CYAN, GREEN, RED, YELLOW, Paint, count, painter, printable, shown, write
 from pnnxfix.cli.json_output import problem_as_json
+from pnnxfix.conversion.versions import find_known_bad, find_versions
 from pnnxfix.report import Problem
 from pnnxfix.verify.outcome import Divergence, FormReport, Measure, Verdict
 
@@ -27,9 +28,11 @@ def show(
     color: bool | None,
 ) -> int:
     """Print the verdicts; gives the exit code."""
+    versions = find_versions()
+    known_bad = find_known_bad(versions)
     code = 2 if problems else max((verdict.exit_code for verdict in verdicts), default=0)
     if output_format == "json":
-        write(sys.stdout, render_json(verdicts, problems, code))
+        write(sys.stdout, render_json(verdicts, problems, code, versions))
     else:
         paint = painter(sys.stdout, color)
         write(sys.stdout, "".join(_verdict(one, paint, output_format == "full") for one in verdicts))
@@ -42,17 +45,19 @@ def show(
             for one in verdicts
             for note in one.notes
         )
-        text += _summary(verdicts, len(every))
+        text += "".join(f"{paint('known', YELLOW)}: {one}\n" for one in known_bad)
+        text += _summary(verdicts, len(every), versions)
     write(sys.stderr, text)
     return code
 
 
-def _summary(verdicts: Sequence[Verdict], problems: int) -> str:
+def _summary(verdicts: Sequence[Verdict], problems: int, versions: Mapping[str, str]) -> str:
     states = [form.state for verdict in verdicts for form in verdict.forms]
     parts = [f"{states.count(state):,} {state}" for state in _COLORS if state in states]
     told = ", ".join(parts) or "nothing compared"
     errors = f"; {count(problems, 'error')}" if problems else ""
-    return f"Verified {count(len(verdicts), 'conversion')}: {told}{errors}.\n"
+    ran = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"Verified {count(len(verdicts), 'conversion')} with {ran}: {told}{errors}.\n"
 
 
 def _problem(problem: Problem, paint: Paint) -> str:
@@ -154,7 +159,9 @@ def _number(value: float) -> str:
 # JSON
 
 
-def render_json(verdicts: Sequence[Verdict], problems: Sequence[Problem], exit_code: int) -> str:
+def render_json(
+    verdicts: Sequence[Verdict], problems: Sequence[Problem], exit_code: int, versions: Mapping[str, str]
+) -> str:
     """One JSON object, ASCII only; what is not finite is a string. docs/verify.md holds its schema."""
     return (
         json.dumps(
@@ -163,6 +170,8 @@ def render_json(verdicts: Sequence[Verdict], problems: Sequence[Problem], exit_c
                 "tool": {"name": "pnnxfix", "version": __version__},
                 "command": "verify",
                 "exit_code": exit_code,
+                "versions": versions,
+                "known_bad": find_known_bad(versions),
                 "problems": [problem_as_json(one) for one in problems],
                 "conversions": [_verdict_as_json(one) for one in verdicts],
             },

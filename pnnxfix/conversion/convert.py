@@ -15,10 +15,10 @@ from pnnxfix.conversion.explain import Explanation, explain
 from pnnxfix.conversion.judge import judge
 from pnnxfix.conversion.log import Log, read_log
 from pnnxfix.conversion.outcome import Attempt, ConvertReport, Way
-from pnnxfix.conversion.pnnx import Pnnx, Run, find_pnnx, find_versions, run_pnnx
+from pnnxfix.conversion.pnnx import Pnnx, Run, find_pnnx, run_pnnx
 from pnnxfix.conversion.prepare import prepare_model
 from pnnxfix.conversion.staging import Stage, check_outputs, check_written, open_stage, publish, publish_log
-from pnnxfix.conversion.versions import find_known_bad
+from pnnxfix.conversion.versions import find_known_bad, find_versions
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.options import Options
 from pnnxfix.pipeline.discovery import find_conversions
@@ -56,7 +56,7 @@ def convert_model(request: Request) -> ConvertReport:
     pnnx = find_pnnx(request.program)
     check_model(arguments, pnnx.release)
     check_outputs(arguments)
-    versions = find_versions(pnnx)
+    versions = find_versions(pnnx.release)
     report = ConvertReport(arguments.model, arguments.stem, versions, find_known_bad(versions))
     with ExitStack() as stack:
         first = stack.enter_context(open_stage(arguments))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pnnxfix.conversion.versions import read_version
 from pnnxfix.errors import PnnxfixError
 
 _PROGRAM = "pnnx.exe" if os.name == "nt" else "pnnx"
@@ -62,15 +61,8 @@ def find_pnnx(given: Path | None = None) -> Pnnx:
     for folder in (spec.submodule_search_locations or []) if spec is not None else []:
         program = Path(folder, _PROGRAM)
         if program.is_file():
-            return Pnnx(program, _read_version("pnnx"))
+            return Pnnx(program, read_version("pnnx"))
     raise PnnxfixError(f"pnnx is not installed; {_REMEDY}")
-
-
-def _read_version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _find_release_beside(program: Path) -> str:
@@ -105,10 +97,3 @@ def run_pnnx(
             process.kill()
             process.wait()
     return Run(code, time.monotonic() - started)
-
-
-def find_versions(pnnx: Pnnx) -> dict[str, str]:
-    """The releases that take part, by package; nothing is imported."""
-    packages = {name: _read_version(name) for name in ("torch", "ncnn")}
-    python = ".".join(str(part) for part in sys.version_info[:3])
-    return {"pnnx": pnnx.release, **packages, "python": python}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,6 +38,21 @@ KNOWN_BAD = (
     ),
 )  # fmt: skip
 """Source: conversions by these releases of pnnx, run in the releases of ncnn from 1.0.20240102 on."""
+
+
+def read_version(package: str) -> str:
+    """The release of an installed package, `unknown` where it is none; nothing is imported."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return _UNKNOWN
+
+
+def find_versions(pnnx: str = "") -> dict[str, str]:
+    """The releases that take part, by package; `pnnx` is that of pnnx where it runs."""
+    packages = {name: read_version(name) for name in ("torch", "ncnn")}
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    return {**({"pnnx": pnnx} if pnnx else {}), **packages, "python": python}
 
 
 def find_known_bad(versions: Mapping[str, str]) -> list[str]:

@@ -15,6 +15,8 @@ from pnnxfix.report import Problem
 from pnnxfix.verify.outcome import Divergence, FormReport, Measure, Place, Step, Verdict
 from tests.helpers.json_schema import validate
 
+VERSIONS = {"torch": "2.13.0", "ncnn": "1.0.20250916", "python": "3.11.7"}
+
 
 def make() -> dict[str, Any]:
     """Everything that a report can hold, numbers that JSON has not among it."""
@@ -33,7 +35,7 @@ def make() -> dict[str, Any]:
     forms[1].divergence = divergence
     problem = Problem(Path("m"), "odd", "mend it", 2, 1)
     verdict = Verdict(Path("m"), "torchscript", Path("m.pt"), forms, [problem], ["a note"])
-    text = render_json([verdict], [Problem(Path("x"), "gone")], 2)
+    text = render_json([verdict], [Problem(Path("x"), "gone")], 2, VERSIONS)
     assert text.isascii()
     document: dict[str, Any] = json.loads(text)
     return document
@@ -42,6 +44,8 @@ def make() -> dict[str, Any]:
 def test_whatever_is_printed_is_as_documented() -> None:
     document = make()
     validate(document, "verify.md")
+    assert document["versions"] == VERSIONS
+    assert ["kills its process" in text for text in document["known_bad"]] == [True]
     form = document["conversions"][0]["forms"][1]
     assert form["divergence"]["error_out"] == "nan"
     assert [step["error"] for step in form["divergence"]["steps"]] == [None, "inf"]
@@ -51,6 +55,7 @@ def test_whatever_is_printed_is_as_documented() -> None:
     ("path", "value"),
     [
         (("schema_version",), 2),
+        (("versions", "pnnx"), "20261020"),
         (("conversions", 0, "forms", 0, "state"), "fine"),
         (("conversions", 0, "forms", 1, "measures", 0, "needed"), "much"),
         (("conversions", 0, "forms", 1, "measures", 0, "worst", "more"), 1),
