@@ -62,9 +62,9 @@ def _render_attempt(attempt: Attempt, paint: Paint) -> str:
             text += f"\n    {form.form} {paint(form.state, color)}{said}"
         if attempt.milliseconds:
             text += f"\n    one inference takes ncnn {attempt.milliseconds:.3f} ms"
-        told = " ".join(form.message for form in attempt.judged.forms)
+        told = tuple(f"{form.form} was not compared" for form in attempt.judged.forms)
         for problem in attempt.judged.problems:
-            if problem not in told:
+            if not problem.startswith(told):
                 text += f"\n    {paint('not compared', YELLOW)}: {printable(problem)}"
         text += "".join(f"\n    {paint('note', YELLOW)}: {printable(note)}" for note in attempt.judged.notes)
     return text + "\n"

@@ -111,7 +111,7 @@ def choose(attempts: Sequence[Attempt]) -> tuple[Attempt, str]:
     if first.works != second.works:
         better = first if first.works else second
         return better, f"{better.way}: only this one gives PyTorch's numbers"
-    if first.works and second.milliseconds < _FASTER * first.milliseconds:
+    if first.works and 0 < second.milliseconds < _FASTER * first.milliseconds:
         faster = f"{second.milliseconds:.3f} ms, not {first.milliseconds:.3f}"
         return second, f"{second.way}: both agree, and it is faster ({faster})"
     if first.works:

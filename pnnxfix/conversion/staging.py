@@ -83,6 +83,8 @@ def check_outputs(arguments: Arguments) -> None:
             raise PnnxfixError(f"{folder}: there is no such directory; make it first")
         if os.path.isdir(path):
             raise PnnxfixError(f"{path}: is a directory")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise PnnxfixError(f"{path}: is there, and is no file")
         if not os.access(folder, os.W_OK):
             raise PnnxfixError(f"{folder}: cannot be written")
 

@@ -61,9 +61,24 @@ def test_changing_the_import_is_enough(place: Place) -> None:
     assert (ours.code, ours.out) == (0, "Model 0.0 []\n"), ours.err
 
 
-def test_a_clean_model(place: Place) -> None:
+def test_a_clean_model_gives_the_files_of_pnnx(place: Place) -> None:
+    program = PROGRAM.replace("{expression}", "torch.relu(self.conv(x))")
+    made = []
+    for package in ("pnnx", "pnnxfix"):
+        assert place.run(code=program.replace("{package}", package)).out.endswith("Model 0.0 []\n")
+        files = [path for path in place.path.iterdir() if path.is_file()]
+        made.append({path.name: path.read_bytes() for path in files if path.suffix not in (".pt", ".log")})
+        for path in files:
+            path.unlink()
+    assert made[0] == made[1]
+    assert len(made[0]) == 7
+
+
+def test_export_without_inputs(place: Place) -> None:
     program = PROGRAM.replace("{expression}", "torch.relu(self.conv(x))").replace("{package}", "pnnxfix")
-    assert place.run(code=program).out == "Model 0.0 []\n"
+    given = 'input_shapes=[1, 3, 8, 8], input_types="f32"'
+    done = place.run(code=program.replace('"net.pt", x)', f'"net.pt", {given})'))
+    assert done.out == "Model 0.0 []\n", done.err
 
 
 def test_a_model_whose_ncnn_cannot_be_rescued_is_told(place: Place) -> None:

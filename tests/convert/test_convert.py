@@ -215,6 +215,16 @@ def test_no_pnnx_installed(place: Place) -> None:
     assert place.names() == {"clean.pt"}
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_an_output_that_is_a_device_stays_one(place: Place) -> None:
+    place.put("clean")
+    os.mkfifo(place.path / "device")
+    done = place.run("clean.pt", SHAPE, "ncnnbin=device")
+    assert done.code == 2
+    assert "device: is there, and is no file" in done.err
+    assert (place.path / "device").is_fifo()
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="Linux's /proc is what root cannot write, either")
 def test_a_directory_that_nobody_can_write(place: Place) -> None:
     place.put("clean")
