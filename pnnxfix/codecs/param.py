@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
+from pnnxfix.codecs.lines import Lines
 from pnnxfix.errors import ParseError
 
 MAGIC = "7767517"
@@ -29,9 +31,7 @@ class ParamFile:
 
     __slots__ = ("_data", "blob_count", "first_row", "layer_count", "lines", "path")
 
-    def __init__(
-        self, path: str, data: bytes, lines: list[str], first_row: int, counts: tuple[int, int]
-    ) -> None:
+    def __init__(self, path: str, data: bytes, lines: Lines, first_row: int, counts: tuple[int, int]) -> None:
         self.path = path
         self._data = data
         self.lines = lines
@@ -44,7 +44,7 @@ class ParamFile:
 
     def rows(self) -> Iterator[tuple[int, Row]]:
         """The rows with their index, blank lines left out. Cost: splitting all lines."""
-        for index, line in enumerate(self.lines[self.first_row :], self.first_row):
+        for index, line in enumerate(islice(self.lines, self.first_row, None), self.first_row):
             if row := line.split():
                 yield index, row
 
@@ -67,20 +67,16 @@ class ParamFile:
         if counts:
             header = self.first_row - 1
             new[header] = [_replace_counts(self.lines[header], counts)]
-        width = len if self._data.isascii() else _count_bytes
         pieces: list[bytes | memoryview] = []
         data = memoryview(self._data)
-        done = start = 0
+        done = 0
         for index in sorted(new):
-            end = start + sum(map(width, self.lines[done:index])) + index - done
-            pieces.append(data[start:end])
+            pieces.append(data[done : self.lines.start(index)])
             pieces += [f"{line}\n".encode() for line in new[index]]
-            start = end + width(self.lines[index]) + 1
-            done = index + 1
-        pieces.append(data[start:])
-        if done == len(self.lines):
-            pieces = [b"".join(pieces)[:-1]]
-        return pieces
+            done = self.lines.start(index + 1)
+        pieces.append(data[done:])
+        # The last line, and so what takes its place, has no line feed.
+        return pieces if done <= len(data) else [b"".join(pieces)[:-1]]
 
 
 def parse_param(data: bytes, path: str) -> ParamFile:
@@ -89,7 +85,7 @@ def parse_param(data: bytes, path: str) -> ParamFile:
     Raises ParseError where the bytes are no text graph: empty, binary, not UTF-8, a byte order
     mark, a wrong magic number, counts that are no numbers. Rows are not looked at here.
     """
-    if not data.strip():
+    if not data or data.isspace():
         raise ParseError(path, 0, 0, "the file is empty")
     if data.startswith(b"\xef\xbb\xbf"):
         raise ParseError(
@@ -100,21 +96,9 @@ def parse_param(data: bytes, path: str) -> ParamFile:
         offset = min(found)
         reason = f"byte {data[offset]:#04x} does not belong in a text graph; is this a binary file?"
         raise _at(data, offset, path, reason)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _at(data, error.start, path, "the file is not UTF-8 text") from None
-    if not text.isascii():
-        wide = re.search(_WIDE_BLANK, text)
-        if wide is not None:
-            before = text[: wide.start()]
-            raise ParseError(
-                path,
-                before.count("\n") + 1,
-                wide.start() - before.rfind("\n"),
-                "a blank that is not ASCII, which ncnn takes for part of a name",
-            )
-    lines = text.split("\n")
+    if not data.isascii():
+        _refuse_wide_blanks(data, path)
+    lines = Lines(data)
     content = ((index, row) for index, line in enumerate(lines) if (row := line.split()))
     magic, words = next(content)
     if words != [MAGIC]:
@@ -131,6 +115,19 @@ def parse_param(data: bytes, path: str) -> ParamFile:
         reason = f"expected two whole numbers, rows and blobs, and found {_shorten(' '.join(words))!r}"
         raise ParseError(path, header + 1, 1, reason)
     return ParamFile(path, data, lines, header + 1, (int(words[0]), int(words[1])))
+
+
+def _refuse_wide_blanks(data: bytes, path: str) -> None:
+    """Raises ParseError for them, and for what is no UTF-8."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _at(data, error.start, path, "the file is not UTF-8 text") from None
+    wide = re.search(_WIDE_BLANK, text)
+    if wide is not None:
+        before = text[: wide.start()]
+        reason = "a blank that is not ASCII, which ncnn takes for part of a name"
+        raise ParseError(path, before.count("\n") + 1, wide.start() - before.rfind("\n"), reason)
 
 
 def explain_row(row: Row) -> tuple[int, str]:
@@ -168,10 +165,6 @@ def _render(old_line: str, row: Row) -> str:
     for start, word in zip(starts[1:], (row[1], " ".join(row[2:])), strict=True):
         text = f"{text} ".ljust(start) + word
     return text + end
-
-
-def _count_bytes(line: str) -> int:
-    return len(line.encode())
 
 
 def _replace_counts(line: str, counts: Iterable[int]) -> str:

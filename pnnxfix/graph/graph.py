@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, KeysView, Sequence
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
 from pnnxfix.graph.index import Index, Row
@@ -75,7 +75,7 @@ class Graph:
 
     def __iter__(self) -> Iterator[int]:
         """The handles of the rows as they were read, removed ones left out."""
-        for index, line in enumerate(self._lines[self._first :], self._first):
+        for index, line in enumerate(islice(self._lines, self._first, None), self._first):
             if line.strip() and self.edits.get(index) != []:
                 yield index
 

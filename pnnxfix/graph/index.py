@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Sequence
 from functools import cached_property
+from itertools import islice
 
 Row = list[str]
 
@@ -41,8 +42,9 @@ class Index:
         self.producer: dict[str, int] = {}
         self.duplicates: list[tuple[str, int]] = []
         self.early: list[tuple[str, int]] = []
-        # What rows read, but for the links: from a row with one output to the next with one input.
-        self._far: list[tuple[str, int]] = []
+        # What rows read, but for the links: from a row with one output to the next with one input. The
+        # operand, the reader, and the row that had made the operand by then.
+        self._far: list[tuple[str, int, int | None]] = []
         # The rows that do not just read what a row before them makes; there is one more than there are lines.
         self._unlinked: Container[int] = ()
         if not self._read():
@@ -53,17 +55,17 @@ class Index:
         by_type: defaultdict[str, list[int]] = defaultdict(list)
         far, split = self._far, _SPLITS
         producer = self.producer
-        unlinked = {len(self._lines)}
+        unlinked: set[int] = set()
         more = 0  # outputs than rows
         before = ""
         at = self._first
         try:
             # The loop whose time grows with the file: no call but the one that splits.
-            for at, line in enumerate(self._lines[self._first :], self._first):
+            for at, line in enumerate(islice(self._lines, self._first, None), self._first):
                 row = line.split(None, split)
                 if len(row) >= split and row[2] == "1" == row[3]:
                     if row[4] != before:
-                        far.append((row[4], at))
+                        far.append((row[4], at, producer.get(row[4])))
                         unlinked.add(at)
                     before = row[5]
                     producer[before] = at
@@ -75,25 +77,26 @@ class Index:
                     by_type[row[0]].append(at)
                     inputs, outputs = _split_operands(row if len(row) <= split else line.split())
                     for name in inputs:
-                        far.append((name, at))
+                        far.append((name, at, producer.get(name)))
                     for name in outputs:
                         producer[name] = at
                     more += len(outputs) - 1
         except (ValueError, IndexError):
             raise MalformedRow(at) from None
         self.by_type = dict(by_type)
+        unlinked.add(at + 1)
         self._unlinked = unlinked
         made = more + sum(map(len, by_type.values()))
-        return made == len(producer) and all(producer.get(name, at) < at for name, at in far)
+        return made == len(producer) and all(maker is not None for _, _, maker in far)
 
     def _read_each_edge(self) -> None:
         """What a row reads may be made elsewhere than in the row before it: all edges, one by one."""
         self.producer, self._far = {}, []
         self._unlinked = range(len(self._lines) + 1)
-        for at, line in enumerate(self._lines[self._first :], self._first):
+        for at, line in enumerate(islice(self._lines, self._first, None), self._first):
             inputs, outputs = _split_operands(line.split())
             for name in inputs:
-                self._far.append((name, at))
+                self._far.append((name, at, self.producer.get(name)))
                 if name not in self.producer:
                     self.early.append((name, at))
             for name in outputs:
@@ -105,19 +108,26 @@ class Index:
     def users(self, operand: str) -> list[int]:
         """The rows that read an operand, once for each time they do."""
         readers = self._readers.get(operand, ())
-        return [self.producer[operand] + 1, *readers] if self._is_linked(operand) else [*readers]
+        at = self.producer.get(operand)
+        return [at + 1, *readers] if at is not None and at + 1 not in self._unlinked else [*readers]
 
     def is_read(self, operand: str) -> bool:
         """Whether a row reads an operand."""
-        return operand in self._readers or self._is_linked(operand)
+        if operand in self._readers:
+            return True
+        at = self.producer.get(operand)
+        return at is not None and at + 1 not in self._unlinked
 
     @cached_property
     def shared(self) -> dict[str, list[int]]:
         """Operands that are read more than once, with the rows of the later readers."""
         found: dict[str, list[int]] = {}
         reads: dict[str, int] = {}
-        for name, at in self._far:
-            before = reads[name] if name in reads else int(self._is_linked(name))
+        for name, at, maker in self._far:
+            if name in reads:
+                before = reads[name]
+            else:
+                before = int(maker is not None and maker + 1 not in self._unlinked)
             if before:
                 found.setdefault(name, []).append(at)
             reads[name] = before + 1
@@ -126,14 +136,9 @@ class Index:
     @cached_property
     def _readers(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
-        for name, at in self._far:
+        for name, at, _ in self._far:
             found.setdefault(name, []).append(at)
         return found
-
-    def _is_linked(self, operand: str) -> bool:
-        """Whether the row after the one that makes an operand reads just that one."""
-        at = self.producer.get(operand)
-        return at is not None and at + 1 not in self._unlinked
 
 
 def _split_operands(row: Row) -> tuple[Row, Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Param:
 
     path: Path
     graph: Graph
-    lines: list[str]
+    lines: Sequence[str]
 
 
 @dataclass(slots=True)
