@@ -14,7 +14,7 @@ FIXTURES = ROOT / "fixtures"
 RELEASE = "20261020"
 PROGRAMS = Path(__file__).with_name("programs")
 # What the installed command runs, for a checkout that is not installed.
-_UNINSTALLED = "import sys; from pnnxfix.cli.main import main; sys.exit(main())"
+_UNINSTALLED = "from pnnxfix.cli.main import run; run()"
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,13 +180,13 @@ class Graph:
             users = self._own_users(name)
             if handle in users:
                 users.remove(handle)
+        made = [name for new in operators for name in new.outputs]
         for old in before:
             for name in old.outputs:
-                if self.producer(name) == handle:
+                if name not in made and self.producer(name) == handle:
                     self._producer[name] = None
-        for new in operators:
-            for name in new.outputs:
-                self._producer[name] = handle
+        for name in made:
+            self._producer[name] = handle
         if self._names is not None:
             self._names.difference_update([old.name for old in before])
             self._names.update([new.name for new in operators])

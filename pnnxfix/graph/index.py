@@ -8,9 +8,8 @@ its lines take to be split.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import cached_property
-from itertools import islice
 
 Row = list[str]
 
@@ -61,7 +60,7 @@ class Index:
         at = self._first
         try:
             # The loop whose time grows with the file: no call but the one that splits.
-            for at, line in enumerate(islice(self._lines, self._first, None), self._first):
+            for at, line in enumerate(_skip(self._lines, self._first), self._first):
                 row = line.split(None, split)
                 if len(row) >= split and row[2] == "1" == row[3]:
                     if row[4] != before:
@@ -93,7 +92,7 @@ class Index:
         """What a row reads may be made elsewhere than in the row before it: all edges, one by one."""
         self.producer, self._far = {}, []
         self._unlinked = range(len(self._lines) + 1)
-        for at, line in enumerate(islice(self._lines, self._first, None), self._first):
+        for at, line in enumerate(_skip(self._lines, self._first), self._first):
             inputs, outputs = _split_operands(line.split())
             for name in inputs:
                 self._far.append((name, at, self.producer.get(name)))
@@ -139,6 +138,14 @@ class Index:
         for name, at, _ in self._far:
             found.setdefault(name, []).append(at)
         return found
+
+
+def _skip(lines: Sequence[str], count: int) -> Iterator[str]:
+    """The lines behind the first ones; without a look at the others on the way, as islice takes."""
+    iterator = iter(lines)
+    for _ in zip(range(count), iterator, strict=False):
+        pass
+    return iterator
 
 
 def _split_operands(row: Row) -> tuple[Row, Row]:

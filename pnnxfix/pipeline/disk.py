@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import BinaryIO
+from zlib import crc32
 
 from pnnxfix.errors import PnnxfixError
 
@@ -34,13 +35,14 @@ def explain(error: OSError, path: Path, outcome: str = "nothing was changed") ->
     return PnnxfixError(f"{path}: cannot be written: {reason}; {outcome}; {remedy}")
 
 
-def create(path: Path, content: Content, mode: int = 0o600) -> None:
-    """Writes a file that must not exist yet; a link in its place is not followed."""
+def create(path: Path, content: Content, mode: int = 0o600) -> int:
+    """Writes a file that must not exist yet, and gives its checksum; a link in its place is not followed."""
     with open(path, "xb", _BUFFER, opener=lambda name, flags: os.open(name, flags, mode)) as file:
         if callable(content):
             content(file)
         else:
             file.writelines(content)
+    return checksum(path) if callable(content) else reduce(lambda sum, piece: crc32(piece, sum), content, 0)
 
 
 def copy_access(source: os.stat_result, path: Path) -> None:
@@ -56,14 +58,14 @@ def copy_access(source: os.stat_result, path: Path) -> None:
     os.chmod(path, source.st_mode & 0o7777)
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 of a file's content, in constant memory."""
-    result = hashlib.sha256()
-    block = memoryview(bytearray(1 << 18))
+def checksum(path: Path) -> int:
+    """The CRC-32 of a file's content, in constant memory: enough to tell a half-written file."""
+    result = 0
+    block = memoryview(bytearray(_BUFFER))
     with open(path, "rb", buffering=0) as file:
         while size := file.readinto(block):
-            result.update(block[:size])
-    return result.hexdigest()
+            result = crc32(block[:size], result)
+    return result
 
 
 def sync_file(path: Path) -> None:

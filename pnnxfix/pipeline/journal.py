@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.pipeline.traces import JOURNAL, LOCK, is_staged, is_token
 
-_VERSION = 1
+_VERSION = 2
 _MAX_BYTES = 1 << 20
 
 
@@ -20,7 +20,7 @@ class Entry(NamedTuple):
 
     name: str
     size: int
-    sha256: str
+    crc32: int
     old_size: int
     old_mtime_ns: int
 
@@ -57,7 +57,7 @@ def read_journal(path: Path) -> Journal:
 
 def _decode(data: bytes) -> Journal:
     match json.loads(data):
-        case {"version": 1, "token": str(token), "files": list(files)} if is_token(token):
+        case {"version": 2, "token": str(token), "files": list(files)} if is_token(token):
             entries = tuple(map(_entry, files))
         case _:
             raise ValueError(f"not a version {_VERSION} journal")
@@ -71,12 +71,12 @@ def _entry(item: object) -> Entry:
         case {
             "name": str(name),
             "size": int(size),
-            "sha256": str(sha256),
+            "crc32": int(crc32),
             "old_size": int(old_size),
             "old_mtime_ns": int(old_mtime_ns),
         }:
             _require_plain(name)
-            return Entry(name, size, sha256, old_size, old_mtime_ns)
+            return Entry(name, size, crc32, old_size, old_mtime_ns)
     raise ValueError("a file entry lacks a field")
 
 

@@ -1,12 +1,12 @@
 """Finishes or undoes a write that was killed.
 
 A journal may come with a hostile repository, so it is only believed as far as it is harmless. It holds
-plain names of its own directory and a random token. Links are resolved anew; a target's new content
-must lie in the *same directory as that target*, as a plain file with the name that the token gives and
-the recorded SHA-256. So content never moves from one directory to another: a link that leads out of the
-repository overwrites nothing unless somebody who may write in that directory has put the file there,
-and in a directory open to all that must have been the target's owner or the user who now recovers.
-And a target must still have the size and time that the journal saw, or nothing is touched.
+plain names of its own directory and a random token. Links are resolved anew; a target's new content must
+lie in the *same directory as that target*, as a plain file with the name that the token gives and the
+recorded size and checksum. So content never moves from one directory to another: a link that leads out
+of the repository overwrites nothing unless somebody who may write in that directory has put the file
+there, and in a directory open to all that must have been the target's owner or the user who now
+recovers. And a target must still have the size and time that the journal saw, or nothing is touched.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pnnxfix.errors import PnnxfixError
-from pnnxfix.pipeline.disk import digest, explain, sync_directory
+from pnnxfix.pipeline.disk import checksum, explain, sync_directory
 from pnnxfix.pipeline.journal import Entry, Journal, read_journal
 from pnnxfix.pipeline.lock import take_lock
 from pnnxfix.pipeline.traces import JOURNAL, is_linked, is_staged, pending, staged_name
@@ -125,7 +125,7 @@ def _holds(path: Path, entry: Entry) -> bool:
         status = os.lstat(path)
         # The size first: a hostile journal shall not make us read a device or a huge file.
         right = stat.S_ISREG(status.st_mode) and status.st_size == entry.size
-        return right and digest(path) == entry.sha256
+        return right and checksum(path) == entry.crc32
     except OSError:
         return False
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pnnxfix.codecs.param import Row
 from pnnxfix.codecs.python_source import PythonFile
 from pnnxfix.codecs.python_syntax import hide_leaks, syntax_error
 from pnnxfix.errors import PnnxfixError
+from pnnxfix.graph.graph import Graph
 from pnnxfix.graph.splits import EXPRESSION
 from pnnxfix.pipeline.analyse import Analysis
 from pnnxfix.pipeline.discovery import NCNN_PARAM, NCNN_PY, PNNX_PARAM, PNNX_PY
 from pnnxfix.pipeline.graph_edits import NewNumbers
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 from pnnxfix.report import Change
+
+if TYPE_CHECKING:
+    from pnnxfix.rules.faults import Fault
 
 
 class CheckFailed(PnnxfixError):
@@ -52,22 +57,13 @@ def render(loaded: LoadedConversion, analysis: Analysis) -> tuple[list[Change], 
 
 
 def _render_param(param: ParamGraph, analysis: Analysis, key: str) -> list[bytes | memoryview] | None:
-    from pnnxfix.rules.faults import SharedBlob, WrongBlobCount, WrongLayerCount, insert_split
-
     graph, file = param.graph, param.file
     faults = analysis.faults.get(key, [])
-    for fault in faults:
-        if fault.rule is SharedBlob and fault.row is not None:
-            blob = graph[fault.row].inputs[fault.word - 4] if not graph.is_removed(fault.row) else ""
-            if len(graph.users(blob)) > 1:
-                insert_split(graph, blob)
-    mended = {fault.rule for fault in faults}
-    if not graph.edits and not graph.prologue and not mended & {WrongLayerCount, WrongBlobCount}:
+    exact_rows, exact_blobs = _mend(graph, faults) if faults else (False, False)
+    if not graph.edits and not graph.prologue and not exact_rows and not exact_blobs:
         return None
     edits = {handle: [op.to_row() for op in ops] for handle, ops in graph.edits.items()}
-    counts = _new_counts(
-        param, edits, exact_rows=WrongLayerCount in mended, exact_blobs=WrongBlobCount in mended
-    )
+    counts = _new_counts(param, exact_rows, exact_blobs)
     _check_graph(param, edits, one_reader=key == "ncnn")
     if graph.prologue:
         head = next(at for at, _ in file.rows())
@@ -75,14 +71,25 @@ def _render_param(param: ParamGraph, analysis: Analysis, key: str) -> list[bytes
     return file.pieces(edits, counts)
 
 
-def _new_counts(
-    param: ParamGraph, edits: dict[int, list[Row]], exact_rows: bool, exact_blobs: bool
-) -> tuple[int, int]:
+def _mend(graph: Graph, faults: Sequence[Fault]) -> tuple[bool, bool]:
+    """Give each reader a blob of its own; whether the counts of rows and of blobs are to be exact."""
+    from pnnxfix.rules.faults import SharedBlob, WrongBlobCount, WrongLayerCount, insert_split
+
+    for fault in faults:
+        if fault.rule is SharedBlob and fault.row is not None:
+            blob = graph[fault.row].inputs[fault.word - 4] if not graph.is_removed(fault.row) else ""
+            if len(graph.users(blob)) > 1:
+                insert_split(graph, blob)
+    mended = {fault.rule for fault in faults}
+    return WrongLayerCount in mended, WrongBlobCount in mended
+
+
+def _new_counts(param: ParamGraph, exact_rows: bool, exact_blobs: bool) -> tuple[int, int]:
     file, graph = param.file, param.graph
-    rows = sum(len(new) - 1 for new in edits.values()) + len(graph.prologue)
-    before = sum(len(graph.original(handle).outputs) for handle in edits)
-    after = sum(len(op.outputs) for ops in (*graph.edits.values(), graph.prologue) for op in ops)
-    blobs = after - before
+    rows, blobs = len(graph.prologue), sum(len(op.outputs) for op in graph.prologue)
+    for handle, new in graph.edits.items():
+        rows += len(new) - 1
+        blobs += sum([len(op.outputs) for op in new]) - len(graph.original(handle).outputs)
     return (
         graph.row_count + rows if exact_rows else file.layer_count + rows,
         graph.operand_count if exact_blobs else file.blob_count + blobs,

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from pnnxfix.errors import PnnxfixError
-from pnnxfix.pipeline.disk import Content, copy_access, create, digest, explain, sync_directory, sync_file
+from pnnxfix.pipeline.disk import Content, copy_access, create, explain, sync_directory, sync_file
 from pnnxfix.pipeline.journal import Entry, Journal, encode
 from pnnxfix.pipeline.lock import Lock, take_lock
 from pnnxfix.pipeline.traces import JOURNAL, Stamp, staged_name, stamp
@@ -54,6 +54,7 @@ class Transaction:
         self._token = token
         self._targets = targets
         self._journal = home / JOURNAL
+        self.checksums: dict[Path, int] = {}
         self._draft = home / staged_name(token, "journal", linked=False)
 
     @property
@@ -116,7 +117,7 @@ class Transaction:
     def _record(self) -> None:
         for target in self._targets:
             sync_file(target.staged)
-        entries = tuple(_entry(target) for target in self._targets)
+        entries = tuple(_entry(target, self.checksums[target.staged]) for target in self._targets)
         create(self._draft, [encode(Journal(self._token, entries))], 0o644)
         sync_file(self._draft)
         # As late as can be: what another program writes after this is lost.
@@ -158,7 +159,7 @@ def stage(replacements: Sequence[Replacement], wait: float = 5.0) -> Transaction
         for target, replacement in zip(targets, replacements, strict=True):
             at = target.path
             _require_unchanged(target.path, target.stamp)
-            create(target.staged, replacement.content)
+            transaction.checksums[target.staged] = create(target.staged, replacement.content)
             copy_access(os.stat(target.real), target.staged)
     except OSError as error:
         transaction.abort()
@@ -188,9 +189,9 @@ def _resolve(path: Path) -> Path:
         raise explain(error, path) from error
 
 
-def _entry(target: _Target) -> Entry:
+def _entry(target: _Target, checksum: int) -> Entry:
     size = os.stat(target.staged).st_size
-    return Entry(target.path.name, size, digest(target.staged), target.stamp.size, target.stamp.mtime_ns)
+    return Entry(target.path.name, size, checksum, target.stamp.size, target.stamp.mtime_ns)
 
 
 def _require_unchanged(path: Path, expected: Stamp) -> None:

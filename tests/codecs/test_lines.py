@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +24,7 @@ def test_lines_are_those_of_the_text(text: str, times: int, is_walked: bool) -> 
     assert lines[-1] == expected[-1]
     assert lines[1:3] == expected[1:3]
     starts = [lines.start(at) for at in range(len(lines) + 1)]
-    assert [data[a : b - 1] for a, b in zip(starts, starts[1:], strict=False)] == data.split(b"\n")
+    assert [data[a : b - 1] for a, b in pairwise(starts)] == data.split(b"\n")
 
 
 def test_pieces_end_where_lines_do() -> None:
