@@ -147,9 +147,15 @@ def spell_for_ncnn(value: int | float) -> str:
 
 
 def spell_for_python(text: str, value: int | float) -> str:
-    """A Python expression for the number: its own text, but `float('-inf')` for what has no literal."""
+    """A Python expression for the number: its own text, but `float('-inf')` for what has no literal.
+
+    The largest float32 gets all its digits: 3.40282347e38, as pnnx prints it, is a little larger as a Python
+    float, and PyTorch refuses what does not fit into a float32.
+    """
     if isinstance(value, float) and not math.isfinite(value):
         return f"float('{'nan' if math.isnan(value) else value}')"
+    if abs(value) > FLT_MAX and abs(to_float32(value)) == FLT_MAX:
+        return repr(to_float32(value))
     return text
 
 

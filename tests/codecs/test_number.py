@@ -309,3 +309,14 @@ def test_a_parameter_of_pnnx_fits_its_types(value: float) -> None:
 def test_python_has_no_literal_for_special_values(value: float) -> None:
     got = eval(spell_for_python("inf", value), {"float": float})
     assert got == value or (math.isnan(got) and math.isnan(value))
+
+
+def test_the_largest_float32_fits_into_one_in_python() -> None:
+    # As 20261020 prints it, PyTorch refuses it: "cannot be converted to type float without overflow".
+    assert float("3.40282347e38") > FLT_MAX
+    for text in ("3.40282347e38", "-3.40282347e38", "3.4028235e38"):
+        spelling = spell_for_python(text, float(text))
+        assert float(spelling) == to_float32(float(text))
+        assert abs(float(spelling)) == FLT_MAX
+    assert spell_for_python("3.402823e+38", 3.402823e38) == "3.402823e+38"
+    assert spell_for_python("3.5e38", 3.5e38) == "3.5e38"
