@@ -75,9 +75,9 @@ class Number(NamedTuple):
             return float(exact).is_integer() and self.value in _wrapped(int(exact))
         if math.isinf(exact) or math.isinf(self.value):
             return exact == self.value or to_float32(exact) == self.value
-        # What pnnx prints has been a float32 before, and up to one unit off in the last of 24 bits:
-        # 20250430 prints 123456.789 as 123456.796875.
-        return abs(exact - self.value) <= self.slack * 1.0001 + abs(exact) * 2.0**-23 + 1e-45
+        # What pnnx prints has been a float32 before, and up to two units off in the last of 24 bits:
+        # 20250430 prints 123456.789 as 123456.796875, and the largest float32 as the last but two.
+        return abs(exact - self.value) <= self.slack * 1.0001 + abs(exact) * 2.0**-22 + 1e-45
 
 
 def to_float32(value: int | float) -> float:

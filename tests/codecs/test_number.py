@@ -184,6 +184,17 @@ def test_another_value_does_not_agree(release: str, value: float, factor: float)
     assert not number.agrees_with(value * factor)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("123456.796875", 123456.789), ("340282306073709652508363335590014353408.000000", FLT_MAX)],
+)
+def test_known_inaccuracies_of_20250430_agree(text: str, value: float) -> None:
+    number = read_printed(text)
+    assert number is not None
+    assert number.agrees_with(value)
+    assert not number.agrees_with(value * (1 + 1e-6))
+
+
 @given(st.floats(1.0, 1e30), st.sampled_from([1 + 2e-5, 1 - 2e-5, 1.5, -1.0]))
 def test_another_value_does_not_agree_with_six_decimals(value: float, factor: float) -> None:
     number = read_printed(SPELLINGS["percent-f"](value))
