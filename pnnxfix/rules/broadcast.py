@@ -18,9 +18,10 @@ BINARY_MAX = 4
 BINARY_MIN = 5
 
 _SHAPE_HELP = (
-    "keep model.pnnx.param and model_ncnn.py, which hold the shapes, beside the ncnn model; "
-    "or give the bound the full shape in the PyTorch model"
+    "keep model.pnnx.param and model_ncnn.py, which hold the shapes, beside the ncnn model; where they are, "
+    "convert the model again with its inputshape, so that pnnx writes the shapes"
 )
+_AXES_HELP = "give both operands the same axes in the PyTorch model"
 
 
 class Side(NamedTuple):
@@ -70,7 +71,7 @@ def _arrange(left: Side, right: Side) -> _Arranged | Refusal:
     axes = {t.blob.batch_axis for t in tensors if t.blob.dims is None and len(t.shape or ()) == full}
     axis = axes.pop() if len(axes) == 1 else None
     if axis not in (0, NO_BATCH):
-        return Refusal("whether ncnn leaves out the batch axis here is not certain", _SHAPE_HELP)
+        return Refusal("whether ncnn leaves out the batch axis here is not certain", _AXES_HELP)
     dropped = 0 if axis == NO_BATCH else 1
     if full - dropped > 4:
         return Refusal(f"ncnn has no blobs of {full - dropped} axes", "lower the rank in the PyTorch model")
@@ -98,10 +99,10 @@ def _target(side: Side, full: int, dropped: int) -> Shape | Refusal | None:
         return None  # both keep the same axes, and a batch of several runs member by member
     padded = (1,) * (full - len(shape)) + shape
     if dropped and padded[0] != 1:
-        return Refusal(f"`{side.name}` differs along the batch axis, which ncnn leaves out", _SHAPE_HELP)
+        return Refusal(f"`{side.name}` differs along the batch axis, which ncnn leaves out", _AXES_HELP)
     if blob.dims is None and blob.batch_axis != NO_BATCH:
         return Refusal(
-            f"ncnn leaves out an axis of `{side.name}` that is no batch beside the other", _SHAPE_HELP
+            f"ncnn leaves out an axis of `{side.name}` that is no batch beside the other", _AXES_HELP
         )
     kept = padded[dropped:]
     has = shape if blob.dims is None else blob.dims
