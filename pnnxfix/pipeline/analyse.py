@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pnnxfix.codecs.python_source import PythonFile
 from pnnxfix.codecs.python_syntax import hide_leaks, is_broken_statement, syntax_error
 from pnnxfix.data import known_layers
-from pnnxfix.graph.splits import EXPRESSION
+from pnnxfix.graph.splits import EXPRESSION, origin
 from pnnxfix.options import Options
 from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, TORCHSCRIPT
 from pnnxfix.pipeline.findings import Place, make_finding
@@ -68,6 +68,8 @@ def analyse(
     if unknown or (python is not None and _may_repair(python)) or _may_leak(loaded) or _may_lie(loaded):
         from pnnxfix.pipeline.plan import LeakPlanner
 
+        strange = [name for name in options.values if not _is_constant(loaded, name)]
+        result.notes.extend(f"--value {name}: no constant has that name" for name in strange)
         result.plan = LeakPlanner(loaded, options, selection, unknown, broken, doubt, without).run()
         result.findings.extend(result.plan.findings)
         if ncnn is not None and broken is None and not result.plan.problems:
@@ -81,6 +83,20 @@ def analyse(
         _report_unused_comments(python, selection, result)
     result.findings.sort(key=lambda finding: finding.position)
     return result
+
+
+def _is_constant(loaded: LoadedConversion, name: str) -> bool:
+    """Whether `--value` may use the name: that of a row, a blob or a variable that holds a constant."""
+    if loaded.python is not None and name in loaded.python.constants:
+        return True
+    for param in filter(None, (loaded.ncnn, loaded.pnnx)):
+        graph = param.graph
+        maker = graph.maker(origin(graph, name.removeprefix("v_")))
+        if maker is not None and maker.type == EXPRESSION:
+            return True
+        if any(graph.original(at).name == name for at in graph.of_types({EXPRESSION})):
+            return True
+    return False
 
 
 def _may_repair(python: PythonFile) -> bool:

@@ -242,3 +242,19 @@ def test_given_value_decides_between_sources(base: Path, tmp_path: Path) -> None
     log.write_text(log.read_text().replace("expr=0.5", "expr=0.75"))
     assert fix_folder(folder, values={"pnnx_expr_0": "0.5"}).exit_code == 0
     assert (folder / "model.ncnn.param").read_text() == repair(stored, base).text(GRAPH)
+
+
+@pytest.mark.parametrize("name", ["pnnx_expr_0", "1", "v_1"])
+def test_given_value_may_use_each_name_of_a_constant(name: str, tmp_path: Path) -> None:
+    folder = find_stored("20261020", "clamp-min-tenth").copy(tmp_path / "conversion")
+    report = fix_folder(folder, values={name: "0.25"})
+    assert " 0=2.50000000e-01\n" in (folder / "model.ncnn.param").read_text()
+    assert not any("--value" in note for conversion in report.conversions for note in conversion.notes)
+
+
+@pytest.mark.parametrize("name", ["pnnx_expr_O", "0", "v_0", "in0", "pnnx_1"])
+def test_given_value_for_what_is_no_constant_is_told(name: str, tmp_path: Path) -> None:
+    folder = find_stored("20261020", "clamp-min-tenth").copy(tmp_path / "conversion")
+    report = fix_folder(folder, values={name: "0.25"})
+    assert f"--value {name}: no constant has that name" in report.conversions[0].notes
+    assert " 0=1.00000001e-01\n" in (folder / "model.ncnn.param").read_text()
