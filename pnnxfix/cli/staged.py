@@ -54,4 +54,5 @@ def _explain_mixed(paths: list[str]) -> str:
 
 
 def _add(paths: list[str]) -> str:
-    return f"git add -- {shlex.join(paths)}"
+    names = [f":/{path}" for path in paths]  # from the top, wherever in it the user stands
+    return f"git add -- {shlex.join(names)}"

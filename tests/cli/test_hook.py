@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -147,7 +148,7 @@ def test_a_repair_stops_the_commit_once(repository: Repository, place: Place) ->
     done = repository.commit()
     assert done.returncode == 1
     assert repository.commits() == 0
-    assert f"git add -- 'my models/{MODEL}'" in done.stderr
+    assert f"git add -- ':/my models/{MODEL}'" in done.stderr
     assert "also changed, stage them too: 'my models/model.pnnx.onnx' 'my models/" in done.stderr
     repository.git("add", "-A")
     done = repository.commit()
@@ -159,8 +160,10 @@ def test_a_repair_from_below(repository: Repository, place: Place) -> None:
     place.put("clamp-min-tenth", "deep")
     repository.git("add", "-A")
     repository.path = repository.path / "deep"
-    assert repository.commit().returncode == 1
-    repository.git("add", "-A")
+    done = repository.commit()
+    assert done.returncode == 1
+    advice = next(line for line in done.stderr.splitlines() if "git add -- " in line)
+    repository.git(*shlex.split(advice)[1:])
     assert repository.commit().returncode == 0
 
 
@@ -197,7 +200,7 @@ def test_files_staged_in_part_are_explained(repository: Repository, place: Place
     done = repository.commit()
     assert done.returncode == 1
     assert "staged in part" in done.stderr
-    assert f"git add -- {MODEL}" in done.stderr
+    assert f"git add -- :/{MODEL}" in done.stderr
     assert path.read_bytes() == before
 
 
