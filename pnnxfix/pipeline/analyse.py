@@ -12,6 +12,7 @@ from pnnxfix.data import known_layers
 from pnnxfix.graph.splits import EXPRESSION, origin
 from pnnxfix.options import Options
 from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, TORCHSCRIPT
+from pnnxfix.pipeline.doubles import may_store_doubles
 from pnnxfix.pipeline.findings import Place, make_finding
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 from pnnxfix.pipeline.selection import Selection
@@ -141,7 +142,9 @@ def _may_lie(loaded: LoadedConversion) -> bool:
     pnnx = loaded.original.get(PNNX_PARAM, b"")
     if may_be_unfed(param) or (loaded.pnnx is not None and may_be_wide(pnnx)):
         return True
-    if loaded.pnnx is None or not (may_contradict(loaded.ncnn, param) or may_compute_integers(loaded.pnnx)):
+    if loaded.pnnx is None or not (
+        may_contradict(loaded.ncnn, param) or may_store_doubles(pnnx) or may_compute_integers(loaded.pnnx)
+    ):
         return False
     from pnnxfix.pipeline.contradictions import find_contradictions
 

@@ -21,6 +21,7 @@ _SHAPE_HELP = (
     "keep model.pnnx.param and model_ncnn.py, which hold the shapes, beside the ncnn model; where they are, "
     "convert the model again with its inputshape, so that pnnx writes the shapes"
 )
+_DOUBLE_HELP = "convert it with .float() in the PyTorch model"
 _AXES_HELP = "give both operands the same axes in the PyTorch model"
 
 
@@ -57,6 +58,9 @@ class _Arranged(NamedTuple):
 
 def _arrange(left: Side, right: Side) -> _Arranged | Refusal:
     """The shape that each blob must be given first, None where it fits as it is."""
+    for side in (left, right):
+        if side.tensor.dtype == "f64" and side.tensor.blob.dims is not None:
+            return Refusal(f"`{side.name}` is stored as float64, which ncnn takes for float32", _DOUBLE_HELP)
     for side, other in ((left, right), (right, left)):
         if side.tensor.blob.is_single:
             return _Arranged((None, None), other.tensor)  # one element broadcasts to anything

@@ -19,8 +19,9 @@ class WrongLayer(Rule):
     a BinaryOp whose inputs hold different axes of theirs as the members of a batch, a MatMul for
     `torch.bmm` whose inputs hold rows as the members, arithmetic on
     integers, whose bits a layer takes for floats, BinaryOp 17 and 18, which are not
-    `torch.remainder`, BinaryOp 6, which is no power where its base is 0 or below, and a PixelShuffle,
-    Reorg or ShuffleChannel that took the place of a reshape, too (PNX226).
+    `torch.remainder`, BinaryOp 6, which is no power where its base is 0 or below, a MemoryData whose
+    numbers are stored as float64, and a PixelShuffle, Reorg or ShuffleChannel that took the place of a
+    reshape, too (PNX226).
 
     Why it breaks: ncnn loads the graph and gives wrong numbers, and nothing warns but a line of
     pnnx's log.

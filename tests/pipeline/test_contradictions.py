@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pnnxfix.pipeline.contradictions import JOINS
 from pnnxfix.pipeline.discovery import find_conversions
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 from pnnxfix.pipeline.suspects import may_compute_integers, may_contradict
+from tests.helpers.conversions import FIXTURES
 
 X = "#0=(3,4,5)f32"
 WRONG = [
@@ -230,3 +232,20 @@ def test_every_kind_is_looked_for(tmp_path: Path) -> None:
         if not may_contradict(param, Path(param.file.path).read_bytes()):
             missed.append(name)
     assert missed == []
+
+
+def test_stored_float64_is_told(tmp_path: Path) -> None:
+    """Whoever reads it: pnnx has converted the maximum, and ncnn reads four bytes of eight."""
+    shutil.copytree(FIXTURES / "20261020" / "constant-float64", tmp_path, dirs_exist_ok=True)
+    for name, leaked, converted in (
+        ("model.ncnn.param", "aten::clamp_min", "BinaryOp"),
+        ("model.pnnx.param", "aten::clamp_min", "torch.maximum"),
+    ):
+        text = (tmp_path / name).read_text()
+        assert leaked in text
+        (tmp_path / name).write_text(text.replace(leaked, converted))
+    (tmp_path / "model_pnnx.py").unlink()
+    (found,) = pnnxfix.check(tmp_path).findings
+    assert (found.path.name, found.code, found.operator[:10]) == ("model.ncnn.param", "PNX150", "pnnx_fold_")
+    assert "float64" in found.message
+    assert not found.fixable

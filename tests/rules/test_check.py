@@ -13,7 +13,7 @@ from pnnxfix.pipeline.run import check_paths
 from tests.helpers.conversions import FAMILY, LEAKED, STORED, Stored, snapshot
 
 EXPRESSION, UNKNOWN_LAYER, LEAKED_CALL, BARE_SPECIAL = "PNX201", "PNX900", "PNX110", "PNX202"
-WIDE_INPUT = "PNX152"
+WIDE_INPUT, WRONG_LAYER = "PNX152", "PNX150"
 Found = set[tuple[str, int, int, str]]
 """Ending of the file name, line, column and code."""
 
@@ -22,8 +22,11 @@ def find_leaks(stored: Stored) -> Found:
     """What a reader of the three files sees at once, line by line, with nothing understood."""
     found: Found = set()
     known = known_layers()
+    doubles = re.findall(r"^pnnx\.Attribute +(\S+) .*@data=\S*f64", stored.text(".pnnx.param"), re.MULTILINE)
     for line, row in enumerate(stored.text(".ncnn.param").splitlines()[2:], 3):
-        kind = row.split()[0]
+        kind, name = row.split()[:2]
+        if kind == "MemoryData" and name in doubles:
+            found.add((".ncnn.param", line, 1, WRONG_LAYER))
         if kind == "Input" and stored.has_wide_input:
             found.add((".ncnn.param", line, 1, WIDE_INPUT))
         if kind == "pnnx.Expression":
