@@ -177,8 +177,11 @@ def _find_faults(loaded: LoadedConversion, selection: Selection, result: Analysi
         faults = find_count_faults(graph, rows, file.layer_count, file.blob_count, complete)
         faults += find_row_faults(graph, one_reader=role == "ncnn")
         lost = next((f.refusal for f in faults if f.rule is WrongLayerCount and f.refusal), None)
+        if lost is None and any(fault.refusal for fault in faults):
+            lost = "another fault of this graph is not repaired"
         if lost is not None:  # what is there may make sense only with what is not
-            faults = [fault._replace(refusal=fault.refusal or lost) for fault in faults]
+            first = "mend the other faults first"
+            faults = [f if f.refusal else f._replace(refusal=lost, help=first) for f in faults]
         wanted = [fault for fault in faults if selection.wants(fault.rule.code, Path(file.path))]
         for fault in wanted:
             line = file.first_row - 1 if fault.row is None else fault.row

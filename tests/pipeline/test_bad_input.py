@@ -461,3 +461,25 @@ def test_a_repair_beside_a_doubtful_operator_does_not_remove_the_doubt(tmp_path:
     after = snapshot(home)
     assert run_both([home]).fixed == []
     assert snapshot(home) == after
+
+
+BESIDE_ANOTHER_FAULT = {
+    "made-twice": ("4 4", ["Input a 0 1 in0", "Clip b 1 1 in0 x", "Clip c 1 1 in0 x", "Clip d 1 1 x out0"]),
+    "too-early": ("2 3", ["Clip b 1 1 in0 x", "Input a 0 1 in0", "Clip d 1 1 x out0"]),
+    "made-by-none": ("2 2", ["Input a 0 1 in0", "Clip b 1 1 in9 x", "Clip d 1 1 x out0"]),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE_ANOTHER_FAULT)
+def test_fault_beside_one_that_stays_is_not_promised(name: str, tmp_path: Path) -> None:
+    """Line 2 or a Split could be mended; the graph would still be none, and ncnn refuse it."""
+    counts, rows = BESIDE_ANOTHER_FAULT[name]
+    home = tmp_path / "conversion"
+    home.mkdir()
+    (home / PARAM).write_text("\n".join(("7767517", counts, *rows, "")))
+    before = snapshot(home)
+    report = run_both([home], Options())
+    assert report.exit_code == 1
+    assert len(report.findings) >= 2
+    assert not any(finding.fixable or "pnnxfix fix" in finding.help for finding in report.findings)
+    assert snapshot(home) == before
