@@ -17,6 +17,7 @@ from pnnxfix.rules.base import OperatorRule, Refusal, Tensor
 
 if TYPE_CHECKING:
     from pnnxfix.codecs.torchscript import TracedCode
+    from pnnxfix.graph.blobs import Blob
 
 _TYPE = re.compile(r"\(([0-9?,]*)\)(\w+)\Z")
 _TENSOR_MAKERS = ("torch.", "F.", "nn.", "Tensor.", "pnnx.Input", "pnnx.Attribute", "torchvision.")
@@ -167,7 +168,14 @@ class LeakCall:
         shape, dtype = _read_type(word.partition("=")[2]) if word else (None, None)
         if self._ncnn is None or argument == "return":
             return Tensor(shape, dtype)
-        return Tensor(shape, dtype, lambda: self._loaded.blobs[self.blob(argument)])
+        return Tensor(shape, dtype, lambda: self._describe_blob(argument, shape is not None))
+
+    def _describe_blob(self, argument: str, has_shape: bool) -> Blob:
+        """What the layers before a blob tell of it; for a layout that they do not tell, pnnx's graph."""
+        blob = self._loaded.blobs[self.blob(argument)]
+        if not has_shape or self._pnnx is None or blob.batch_axis is not None or blob.dims is not None:
+            return blob
+        return blob._replace(batch_axis=self._loaded.batch.left_out(self.operand(argument)))
 
     def _stored(self, argument: str) -> str | None:
         """A stored tensor's `@data=(shape)type`: a 0-dim one has no other annotation."""
