@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pnnxfix.codecs.number import Number, read_exact, spell_for_python
-from pnnxfix.graph.graph import Operator
+from pnnxfix.graph.graph import Graph, Operator
 from pnnxfix.graph.splits import EXPRESSION, origin
 from pnnxfix.pipeline.leaks import Leak
 from pnnxfix.pipeline.loaded import LoadedConversion
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pnnxfix.graph.blobs import Blob
 
 _TYPE = re.compile(r"\(([0-9?,]*)\)(\w+)\Z")
+_NO_ARITHMETIC = re.compile(r"size\(|int\(|\[")  # they make numbers and lists of tensors
 _TENSOR_MAKERS = ("torch.", "F.", "nn.", "Tensor.", "pnnx.Input", "pnnx.Attribute", "torchvision.")
 _UNKNOWN_KIND = Refusal(
     "whether it is a number or a tensor is not certain from the files",
@@ -148,7 +149,7 @@ class LeakCall:
         if self._pnnx is not None and self._loaded.pnnx is not None:
             maker = self._loaded.pnnx.graph.maker(self.operand(argument))
             if maker is not None:
-                return _makes_tensor(maker)
+                return _makes_tensor(self._loaded.pnnx.graph, maker)
         source = self._python_argument(argument)
         if source is not None and self._loaded.python is not None:
             known = self._loaded.python.constants.get(source)
@@ -294,10 +295,14 @@ def _read_type(text: str) -> tuple[tuple[int, ...] | None, str | None]:
     return tuple(-1 if size == "?" else int(size) for size in match[1].split(",") if size), match[2]
 
 
-def _makes_tensor(maker: Operator) -> bool | Refusal:
-    if maker.type == EXPRESSION:
-        expression = maker.parameter("expr")
-        if not maker.inputs and read_spelling(expression, "") is not None:
-            return False
+def _makes_tensor(graph: Graph, maker: Operator) -> bool | Refusal:
+    if maker.type != EXPRESSION:
+        return True if maker.type.startswith(_TENSOR_MAKERS) else _UNKNOWN_KIND
+    expression = maker.parameter("expr") or ""
+    if not maker.inputs and read_spelling(expression, "") is not None:
+        return False
+    if _NO_ARITHMETIC.search(expression):
         return _UNKNOWN_KIND
-    return True if maker.type.startswith(_TENSOR_MAKERS) else _UNKNOWN_KIND
+    makers = filter(None, (graph.maker(name) for name in maker.inputs))
+    is_tensor = any(one.type != EXPRESSION and _makes_tensor(graph, one) is True for one in makers)
+    return True if is_tensor else _UNKNOWN_KIND
