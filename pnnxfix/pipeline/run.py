@@ -33,6 +33,8 @@ def check_paths(paths: Sequence[Path], options: Options) -> Report:
     report = Report()
     conversions, problems, directories = find_conversions(paths, options.exclude)
     report.problems.extend(problems)
+    if _is_ambiguous(conversions, "--value" if options.values else "", report):
+        return report
     for directory in sorted(directories):
         if pending(_listing(directory)):
             report.problems.append(
@@ -71,6 +73,9 @@ def fix_paths(paths: Sequence[Path], options: Options) -> Report:
     report = Report()
     conversions, problems, directories = find_conversions(paths, options.exclude)
     report.problems.extend(problems)
+    source = "--value" if options.values else "--log" if options.logs else ""
+    if _is_ambiguous(conversions, source, report):
+        return report
     if not options.dry_run and _recover(directories, report):
         conversions, _, _ = find_conversions(paths, options.exclude)
     with _Session(options) as session:
@@ -80,6 +85,15 @@ def fix_paths(paths: Sequence[Path], options: Options) -> Report:
             with _without_collector():
                 report.conversions.append(_guarded(session.fix, conversion))
     return report
+
+
+def _is_ambiguous(conversions: Sequence[Conversion], source: str, report: Report) -> bool:
+    """Whether a source of values is given, and several models are there: pnnx uses the same names in each."""
+    if len(conversions) < 2 or not source:
+        return False
+    message = f"{source} is for one model, and the paths hold {len(conversions)}"
+    report.problems.append(Problem(conversions[0].stem, message, "name one file of the model"))
+    return True
 
 
 class _DoesNotRun(Exception):

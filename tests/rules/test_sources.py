@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pnnxfix.options import Options
+from pnnxfix.pipeline.run import fix_paths
 from tests.helpers.conversions import FAMILY, REPAIRED, Stored, find_stored, fix_folder, repair, stamps
 
 NCNN = (".ncnn.param", ".ncnn.bin", "_ncnn.py")
@@ -258,3 +260,17 @@ def test_given_value_for_what_is_no_constant_is_told(name: str, tmp_path: Path) 
     report = fix_folder(folder, values={name: "0.25"})
     assert f"--value {name}: no constant has that name" in report.conversions[0].notes
     assert " 0=1.00000001e-01\n" in (folder / "model.ncnn.param").read_text()
+
+
+@pytest.mark.parametrize("source", ["--value", "--log"])
+def test_given_source_is_for_one_model(source: str, tmp_path: Path) -> None:
+    stored = find_stored("20261020", "clamp-min-tenth")
+    folders = [stored.copy(tmp_path / name) for name in ("one", "two")]
+    before = [stamps(folder) for folder in folders]
+    log = folders[0] / "pnnx.log"
+    options = Options(values={"1": "0.25"}) if source == "--value" else Options(logs=(log,))
+    report = fix_paths([tmp_path], options)
+    assert report.exit_code == 2
+    assert f"{source} is for one model, and the paths hold 2" in report.all_problems[0].message
+    assert [stamps(folder) for folder in folders] == before
+    assert fix_paths([folders[0]], options).exit_code == 0
