@@ -35,12 +35,14 @@ class Loaded:
     """ncnn loads it.
 
     `stubs` are the layer types that ncnn has not and that stood in as Noop. `bin_unread` says why no
-    weights were read; it is empty where the bin was loaded too.
+    weights were read; it is empty where the bin was loaded too. `trailing` are the bytes at its end that
+    no layer read, as far as they are more than a few thousand and the system is Linux.
     """
 
     ncnn: str
     stubs: tuple[str, ...] = ()
     bin_unread: str = ""
+    trailing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class LoadCheck:
 
         `custom_layers` are the types that ncnn need not know: the user's own, and unconverted operators
         that remain. They stand in as Noop, so everything else is still checked; the bin is left unread
-        if one of them may own a part of it. Trailing bytes of a bin go unnoticed, as in ncnn itself.
+        if one of them may own a part of it.
         """
         if self._failure is None and self._child is None:
             self._start()
@@ -179,7 +181,8 @@ class _Child:
         if is_running and word != "loaded":
             return self._explain_run(detail, _readable(messages), limit)
         if word == "loaded":
-            return _describe_load(self._version, bin, tuple(detail.split()))
+            trailing, *stubs = detail.split()
+            return _describe_load(self._version, bin, tuple(stubs), int(trailing))
         return self._explain(word, detail, _readable(messages), limit)
 
     def stop(self) -> None:
@@ -265,13 +268,13 @@ def _spell_trial(trial: Trial) -> list[str]:
     return feeds + wanted
 
 
-def _describe_load(ncnn: str, bin: Path | None, stubs: tuple[str, ...]) -> Loaded:
+def _describe_load(ncnn: str, bin: Path | None, stubs: tuple[str, ...], trailing: int) -> Loaded:
     owners = [stub for stub in stubs if has_weights(stub)]
     if bin is None:
         return Loaded(ncnn, stubs, "no .bin was given")
     if owners:
         return Loaded(ncnn, stubs, f"the .bin was not read: {', '.join(owners)} may own a part of it")
-    return Loaded(ncnn, stubs)
+    return Loaded(ncnn, stubs, trailing=trailing)
 
 
 def _readable(messages: Collection[bytes]) -> tuple[str, ...]:

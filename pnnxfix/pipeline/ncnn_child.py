@@ -53,6 +53,15 @@ def limit_resources(param_size: int, bin_size: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+def count_read() -> int:
+    """The bytes that this process has read so far; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/io", "rb") as file:
+            return int(file.readline().split()[1])
+    except OSError:
+        return 0
+
+
 def native(path: bytes) -> bytes | str:
     """The path as the binding takes it: bytes pass a file name that is not UTF-8, Windows wants text."""
     return os.fsdecode(path) if os.name == "nt" else path
@@ -76,7 +85,7 @@ def replace_types(param: bytes, types: Collection[bytes]) -> tuple[bytes, set[by
 
 
 def load(ncnn: Any, param: bytes, bin_path: bytes, owners: dict[bytes, bool], trial: list[bytes]) -> str:
-    """`loaded` with the types that were replaced, or which of the two files ncnn refused.
+    """`loaded` with the unread bytes of the bin and the types that were replaced, or the file ncnn refused.
 
     `owners` says of each type to replace whether it may own a part of the bin, which is then not read.
     With a `trial`, a network that is loaded whole is run.
@@ -106,14 +115,18 @@ def load(ncnn: Any, param: bytes, bin_path: bytes, owners: dict[bytes, bool], tr
     if status != 0:
         return "param"
     is_bin_whole = not any(owners[layer] for layer in found)
-    if bin_path and is_bin_whole and net.load_model(native(bin_path)) != 0:
-        return "bin"
+    unread = 0
+    if bin_path and is_bin_whole:
+        before = count_read()
+        if net.load_model(native(bin_path)) != 0:
+            return "bin"
+        unread = max(0, os.path.getsize(bin_path) - (count_read() - before)) if before else 0
     if trial and bin_path and not found:
         answer("running")
         failure = run(ncnn, net, trial)
         if failure:
             return f"failed {failure}"
-    return " ".join(["loaded", *sorted(os.fsdecode(layer) for layer in found)])
+    return " ".join(["loaded", str(unread), *sorted(os.fsdecode(layer) for layer in found)])
 
 
 def run(ncnn: Any, net: Any, trial: list[bytes]) -> str:

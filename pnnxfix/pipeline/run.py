@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.options import Options
 from pnnxfix.pipeline.analyse import Analysis
-from pnnxfix.pipeline.discovery import NCNN_PARAM, Conversion, find_conversions
+from pnnxfix.pipeline.discovery import NCNN_BIN, NCNN_PARAM, Conversion, find_conversions
 from pnnxfix.pipeline.ending import analyse_to_the_end
 from pnnxfix.pipeline.loaded import LoadedConversion
 from pnnxfix.pipeline.traces import pending
@@ -147,7 +147,7 @@ class _Session:
             if result.problems:
                 return result
             if not options.dry_run:
-                self._write(loaded, changes, analysis, will_load)
+                result.notes.extend(self._write(loaded, changes, analysis, will_load))
         except PnnxfixError as error:
             result.problems.append(
                 Problem(conversion.stem, f"{error}", "nothing of this conversion was changed")
@@ -165,7 +165,9 @@ class _Session:
 
     def _write(
         self, loaded: LoadedConversion, changes: list[Change], analysis: Analysis, will_load: bool
-    ) -> None:
+    ) -> list[str]:
+        """Write all files of a conversion or none; gives what is worth knowing of them."""
+        notes: list[str] = []
         from pnnxfix.pipeline.transaction import Replacement, stage
 
         replacements = [
@@ -178,15 +180,27 @@ class _Session:
                 weights = loaded.bin_path
                 if weights is not None:
                     weights = transaction.staged.get(weights, weights)
-                self._ask_ncnn(loaded, transaction.staged[param], weights, _plan_trial(loaded, analysis))
+                trial = _plan_trial(loaded, analysis)
+                trailing = self._ask_ncnn(loaded, transaction.staged[param], weights, trial)
+                # What a network that ends earlier leaves in the .bin is meant to stay.
+                if trailing and not analysis.ends:
+                    name = loaded.files[NCNN_BIN].name
+                    notes.append(
+                        f"no layer reads the last {trailing} bytes of {name}: a tensor got lost when it was "
+                        "converted, or the file belongs to another model"
+                    )
             if self._options.before_commit is not None:
                 self._options.before_commit(loaded.conversion.stem, loaded.files, transaction.staged)
             transaction.commit()
+        return notes
 
     def _ask_ncnn(
         self, loaded: LoadedConversion, staged: Path, weights: Path | None, trial: Trial | None
-    ) -> None:
-        """Raises CheckFailed where ncnn refuses the result, _DoesNotRun where the lowered network fails."""
+    ) -> int:
+        """How many bytes at the end of the .bin ncnn did not read.
+
+        Raises CheckFailed where ncnn refuses the result, _DoesNotRun where the lowered network fails.
+        """
         from pnnxfix.data import known_layers
         from pnnxfix.pipeline.load_check import NotRunning, Rejected, Unavailable
         from pnnxfix.pipeline.render import CheckFailed
@@ -204,6 +218,7 @@ class _Session:
             raise _DoesNotRun(f"the repaired network loads, and ncnn does not run it: {outcome.reason}")
         if isinstance(outcome, Unavailable):
             raise CheckFailed(f"ncnn could not be asked whether it loads the result: {outcome.reason}")
+        return outcome.trailing
 
 
 def _plan_trial(loaded: LoadedConversion, analysis: Analysis) -> Trial | None:

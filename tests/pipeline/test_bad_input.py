@@ -282,6 +282,22 @@ def test_a_bin_of_another_model_stops_the_repair(tmp_path: Path) -> None:
     assert any("does not load" in p.message or "not survive" in p.message for p in report.all_problems)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much a process has read")
+def test_a_bin_that_is_longer_gets_a_note(tmp_path: Path) -> None:
+    pytest.importorskip("ncnn", reason="the real ncnn is asked to load it")
+    home = tmp_path / "conv"
+    shutil.copytree(ROOT / "fixtures" / "20261020" / "conv2d-both", home)
+    weights = home / "model.ncnn.bin"
+    report = fix_paths([home], Options(load_check=True))
+    assert not any("no layer reads" in note for note in report.conversions[0].notes)
+    shutil.rmtree(home)
+    shutil.copytree(ROOT / "fixtures" / "20261020" / "conv2d-both", home)
+    weights.write_bytes(weights.read_bytes() + bytes(50_000))
+    report = fix_paths([home], Options(load_check=True))
+    assert any("no layer reads the last" in note for note in report.conversions[0].notes)
+    assert report.exit_code == 0
+
+
 # names and kinds of files
 
 

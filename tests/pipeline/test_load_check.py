@@ -50,6 +50,16 @@ def test_loads_param_with_bin(ncnn: LoadCheck, tmp_path: Path) -> None:
     assert outcome.ncnn.startswith("1.0.")
     assert outcome.stubs == ()
     assert outcome.bin_unread == ""
+    assert outcome.trailing == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how much a process has read")
+def test_tells_of_what_no_layer_reads(ncnn: LoadCheck, tmp_path: Path) -> None:
+    outcome = ncnn.check(
+        write(tmp_path / "m.param", CONV), write(tmp_path / "m.bin", WEIGHTS + bytes(50_000))
+    )
+    assert isinstance(outcome, Loaded)
+    assert 40_000 < outcome.trailing <= 50_000
 
 
 def test_loads_param_alone_and_says_so(ncnn: LoadCheck, tmp_path: Path) -> None:
