@@ -62,7 +62,7 @@ class Index:
             # The loop whose time grows with the file: no call but the one that splits.
             for at, line in enumerate(_skip(self._lines, self._first), self._first):
                 row = line.split(None, split)
-                if len(row) >= split and row[2] == "1" == row[3]:
+                if row and row[2] == "1" == row[3]:
                     if row[4] != before:
                         far.append((row[4], at, producer.get(row[4])))
                         unlinked.add(at)
