@@ -16,7 +16,7 @@ from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM
 from pnnxfix.pipeline.doubles import find_doubles, may_store_doubles
 from pnnxfix.pipeline.empties import has_empty, leave_out_empty
 from pnnxfix.pipeline.loaded import LoadedConversion
-from pnnxfix.pipeline.suspects import has_members, may_compute_integers
+from pnnxfix.pipeline.suspects import has_members, may_compute_integers, may_lack_operations
 from pnnxfix.rules.base import Layer, Lowering
 
 MENDED = "_fix"
@@ -92,6 +92,13 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
             layers[kind, name].append(handle)
         elif kind == "BinaryOp" and name in ("pow", "remainder"):
             found += _find_wrong_number(graph, handle, name)
+    if may_lack_operations(loaded.original[NCNN_PARAM]):
+        from pnnxfix.pipeline.unwritten import find_unwritten
+
+        for lost in find_unwritten(loaded):
+            # The whole Expression is written anew, powers and remainders too.
+            found = [other for other in found if other.handle not in lost.rows]
+            found.append(Contradiction(lost.handle, lost.operator, lost.reason))
     if has_members(loaded.ncnn):
         from pnnxfix.pipeline.mixed_layouts import REASON, find_mixed_layouts
         from pnnxfix.pipeline.reshape_layers import find_wrong_reshapes

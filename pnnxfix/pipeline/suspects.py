@@ -18,6 +18,8 @@ NAMES = (
     b" attention_", b" bmm_", b" pow_", b" pixelshuffle_", b" pixelunshuffle_", b" channelshuffle_",
 )  # fmt: skip
 """What pnnx calls the layers that can contradict their operator."""
+UNWRITTEN = (b" sign_", b" erf_", b" fmod_", b" remainder_", b" floor_divide_", b" logaddexp_")
+"""What it calls the layers whose operation some release does not write."""
 _MEMBERS = re.compile(r" 13=(?!233\b)\d")
 _WIDE = re.compile(rb"pnnx\.Input [^\n(]*\((?:[^,)\n]*,){4}")
 _EMPTY = re.compile(rb"MemoryData +\S+ +0 1 \S+ +0=0\s")
@@ -30,10 +32,15 @@ def has_members(ncnn: ParamGraph) -> bool:
 
 def may_contradict(ncnn: ParamGraph, param: bytes) -> bool:
     """Whether a layer is of a kind that can contradict its operator; `param` are the bytes of the file."""
-    if any(name in param for name in NAMES) or has_members(ncnn):
+    if any(name in param for name in NAMES) or may_lack_operations(param) or has_members(ncnn):
         return True
     # Concat along the batch, or of a tensor without elements.
     return b" 0=-233" in param or _EMPTY.search(param) is not None
+
+
+def may_lack_operations(param: bytes) -> bool:
+    """Whether pnnx may have written a layer without its operation."""
+    return any(name in param for name in UNWRITTEN)
 
 
 def may_be_wide(pnnx: bytes) -> bool:

@@ -19,9 +19,10 @@ class WrongLayer(Rule):
     a BinaryOp whose inputs hold different axes of theirs as the members of a batch, a MatMul for
     `torch.bmm` whose inputs hold rows as the members, arithmetic on
     integers, whose bits a layer takes for floats, BinaryOp 17 and 18, which are not
-    `torch.remainder`, BinaryOp 6, which is no power where its base is 0 or below, a MemoryData whose
-    numbers are stored as float64, and a PixelShuffle, Reorg or ShuffleChannel that took the place of a
-    reshape, too (PNX226).
+    `torch.remainder`, BinaryOp 6, which is no power where its base is 0 or below, a UnaryOp or BinaryOp
+    whose operation older releases of pnnx do not write (sign, erf, fmod, remainder, floor_divide,
+    logaddexp), a MemoryData whose numbers are stored as float64, and a PixelShuffle, Reorg or
+    ShuffleChannel that took the place of a reshape, too (PNX226).
 
     Why it breaks: ncnn loads the graph and gives wrong numbers, and nothing warns but a line of
     pnnx's log.
@@ -33,14 +34,16 @@ class WrongLayer(Rule):
     reported even then, and repaired only where its operator is certain. A remainder is
     x - y * floor(x / y): where x / y is within rounding of a whole number, 0 and y may change places. A
     power is left alone where its base is certainly above 0. To a negative exponent, 0 gives nan and not
-    infinity.
+    infinity. A floor_divide without operation is reported only: pnnx gives that name to torch.div with
+    rounding_mode="trunc", too.
 
     Example:
         Reduction   amax_0   1 1 in0 out0 0=4 1=0 -23303=0 4=0 5=1      (an empty list of axes)
         Reduction   amax_0   1 1 in0 out0 0=4 1=1 4=0
 
     Source: pnnx pass_ncnn (July 2026) and conversions of 20261020; ncnn reduction.cpp, normalize.cpp,
-    rmsnorm.cpp, instancenorm.cpp, binaryop.cpp, multiheadattention.cpp.
+    rmsnorm.cpp, instancenorm.cpp, binaryop.cpp, unaryop.cpp, multiheadattention.cpp; conversions of
+    20240226 to 20260409.
     """
 
     code = "PNX150"

@@ -14,6 +14,7 @@ from pnnxfix.pipeline.contradictions import JOINS
 from pnnxfix.pipeline.discovery import find_conversions
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 from pnnxfix.pipeline.suspects import may_compute_integers, may_contradict
+from pnnxfix.pipeline.unwritten import UNWRITTEN
 from tests.helpers.conversions import FIXTURES
 
 X = "#0=(3,4,5)f32"
@@ -45,6 +46,9 @@ WRONG = [
         "BinaryOp remainder_0",
         "0=17 1=1 2=3.0",
     ),
+    ("pnnx.Expression", f"expr=sign(@0) {X} #1=(3,4,5)f32", "UnaryOp sign_0", ""),
+    ("pnnx.Expression", f"expr=erf(@0) {X} #1=(3,4,5)f32", "UnaryOp erf_0", ""),
+    ("pnnx.Expression", f"expr=remainder(@0,3) {X} #1=(3,4,5)f32", "BinaryOp remainder_0", "0=-1 1=1 2=3.0"),
     ("pnnx.Expression", f"expr=pow(@0,3.0) {X} #1=(3,4,5)f32", "BinaryOp pow_0", "0=6 1=1 2=3.0"),
     ("pnnx.Expression", f"expr=pow(@0,0.3) {X} #1=(3,4,5)f32", "BinaryOp pow_0", "0=6 1=1 2=0.3"),
     ("pnnx.Expression", f"expr=pow(@0,1.0) {X} #1=(3,4,5)f32", "BinaryOp pow_0", "0=6 1=1 2=1.0"),
@@ -60,6 +64,9 @@ RIGHT = [
     ("F.rms_norm", "eps=0.01 normalized_shape=(7) weight=None $input=0 #0=(1,6,7)f32 #1=(1,6,7)f32",
      "RMSNorm rmsn_0", "0=7 1=0.01 2=0"),
     ("pnnx.Expression", f"expr=fmod(@0,3) {X} #1=(3,4,5)f32", "BinaryOp fmod_0", "0=12 1=1 2=3.0"),
+    ("pnnx.Expression", f"expr=sign(@0) {X} #1=(3,4,5)f32", "UnaryOp sign_0", "0=20"),
+    ("pnnx.Expression", f"expr=erf(@0) {X} #1=(3,4,5)f32", "Erf erf_0", ""),
+    ("pnnx.Expression", f"expr=abs(@0) {X} #1=(3,4,5)f32", "UnaryOp abs_0", ""),
 ]  # fmt: skip
 
 
@@ -102,6 +109,36 @@ def test_right_layer_is_no_finding(case: tuple[str, str, str, str], tmp_path: Pa
     assert _codes(pnnxfix.check(folder)) == []
     pnnxfix.fix(folder)
     assert (folder / "model.ncnn.param").read_bytes() == before
+
+
+def test_power_goes_with_the_lost_operation_beside_it(tmp_path: Path) -> None:
+    words = f"expr=pow(sign(@0),3.0) {X} #1=(3,4,5)f32"
+    extra = "BinaryOp pow_1 1 1 1 out0 0=6 1=1 2=3.0"
+    folder = _write(tmp_path, "pnnx.Expression", words, "UnaryOp sign_0", "", extra)
+    (finding,) = pnnxfix.fix(folder).fixed
+    assert (finding.code, finding.operator, finding.refusal) == ("PNX150", "pow_1", None)
+    assert _codes(pnnxfix.check(folder)) == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "layer"),
+    [
+        pytest.param("sign(@0)", "UnaryOp sign_7", id="another-number"),
+        pytest.param("fmod(1.5,@0)", "BinaryOp fmod_0 1 1 in0 out0 0=-1 1=1 2=1.5", id="number-first"),
+        pytest.param(
+            "floor_divide(@0,2)", "BinaryOp floor_divide_0 1 1 in0 out0 0=-1 1=1 2=2.0", id="rounding"
+        ),
+        pytest.param("fmod(@0,0.000000)", "BinaryOp fmod_0 1 1 in0 out0 0=-1 1=1 2=0.0", id="lost-number"),
+    ],
+)
+def test_lost_operation_that_is_not_certain_stays(expression: str, layer: str, tmp_path: Path) -> None:
+    folder = _write(tmp_path, "pnnx.Expression", f"expr={expression} {X} #1=(3,4,5)f32", "Noop b", "")
+    row = layer if " 1 1 " in layer else f"{layer} 1 1 in0 out0"
+    param = f"7767517\n2 2\nInput in0 0 1 in0\n{row}\n"
+    (folder / "model.ncnn.param").write_text(param)
+    assert _codes(pnnxfix.check(folder)) == ["PNX150"]
+    pnnxfix.fix(folder)
+    assert (folder / "model.ncnn.param").read_text() == param
 
 
 @pytest.mark.parametrize(
@@ -226,6 +263,8 @@ def test_every_kind_is_looked_for(tmp_path: Path) -> None:
     rows["bn"] = ("Reshape flatten_0 1 1 1 2 0=8 1=9 12=233 13=1", "BatchNorm bn_1 1 1 2 3 0=8")
     rows["pow"] = ("BinaryOp pow_0 1 1 1 2",)
     rows["remainder"] = ("BinaryOp remainder_0 1 1 1 2",)
+    for kind, (_, names) in UNWRITTEN.items():
+        rows |= {name: (f"{kind} {name}_0 1 1 1 2",) for name in names}
     missed = []
     for name, given in rows.items():
         param = write(f"{name}.ncnn.param", "Input in0 0 1 1", *given)
