@@ -69,6 +69,13 @@ class TracedCall:
     member: str
     line: int
 
+    def literal(self, name: str, at: int) -> Constant:
+        """An argument by name or position, None where it is not given or no literal."""
+        for index, argument in enumerate(self.arguments):
+            if argument.name == name or (not argument.name and index == at):
+                return argument.value
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class TracedCode:

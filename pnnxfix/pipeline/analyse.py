@@ -16,7 +16,13 @@ from pnnxfix.pipeline.doubles import may_store_doubles
 from pnnxfix.pipeline.findings import Place, make_finding
 from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 from pnnxfix.pipeline.selection import Selection
-from pnnxfix.pipeline.suspects import may_be_unfed, may_be_wide, may_compute_integers, may_contradict
+from pnnxfix.pipeline.suspects import (
+    may_be_unfed,
+    may_be_wide,
+    may_compute_integers,
+    may_contradict,
+    may_drop,
+)
 from pnnxfix.report import Finding
 from pnnxfix.rules.triggers import find_triggered
 
@@ -143,7 +149,10 @@ def _may_lie(loaded: LoadedConversion) -> bool:
     if may_be_unfed(param) or (loaded.pnnx is not None and may_be_wide(pnnx)):
         return True
     if loaded.pnnx is None or not (
-        may_contradict(loaded.ncnn, param) or may_store_doubles(pnnx) or may_compute_integers(loaded.pnnx)
+        may_contradict(loaded.ncnn, param)
+        or may_store_doubles(pnnx)
+        or may_compute_integers(loaded.pnnx)
+        or (TORCHSCRIPT in loaded.files and may_drop(param))
     ):
         return False
     from pnnxfix.pipeline.contradictions import find_contradictions

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pnnxfix.graph.graph import Graph, Operator
-from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM
+from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, TORCHSCRIPT
 from pnnxfix.pipeline.doubles import find_doubles, may_store_doubles
 from pnnxfix.pipeline.empties import has_empty, leave_out_empty
 from pnnxfix.pipeline.loaded import LoadedConversion
-from pnnxfix.pipeline.suspects import has_members, may_compute_integers, may_lack_operations
+from pnnxfix.pipeline.suspects import has_members, may_compute_integers, may_drop, may_lack_operations
 from pnnxfix.rules.base import Layer, Lowering
 
 MENDED = "_fix"
@@ -107,6 +107,10 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
             Contradiction(at.handle, at.operator, REASON, at.lowering) for at in find_mixed_layouts(loaded)
         ]
         found += [Contradiction(*one) for one in find_wrong_reshapes(loaded)]
+    if TORCHSCRIPT in loaded.files and may_drop(loaded.original[NCNN_PARAM]):
+        from pnnxfix.pipeline.dropped import find_dropped
+
+        found += [Contradiction(*one) for one in find_dropped(loaded)]
     if may_store_doubles(loaded.original[PNNX_PARAM]):
         found += [Contradiction(*one) for one in find_doubles(loaded)]
     if may_compute_integers(loaded.pnnx):

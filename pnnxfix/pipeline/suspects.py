@@ -43,6 +43,11 @@ def may_lack_operations(param: bytes) -> bool:
     return any(name in param for name in UNWRITTEN)
 
 
+def may_drop(param: bytes) -> bool:
+    """Whether a layer may be a division or a rounding whose argument got lost."""
+    return any(name in param for name in (b" div_", b" floor_divide_", b" round_"))
+
+
 def may_be_wide(pnnx: bytes) -> bool:
     """Whether an input may have more axes than a blob."""
     return _WIDE.search(pnnx) is not None

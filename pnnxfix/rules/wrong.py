@@ -21,8 +21,9 @@ class WrongLayer(Rule):
     integers, whose bits a layer takes for floats, BinaryOp 17 and 18, which are not
     `torch.remainder`, BinaryOp 6, which is no power where its base is 0 or below, a UnaryOp or BinaryOp
     whose operation older releases of pnnx do not write (sign, erf, fmod, remainder, floor_divide,
-    logaddexp), a MemoryData whose numbers are stored as float64, and a PixelShuffle, Reorg or
-    ShuffleChannel that took the place of a reshape, too (PNX226).
+    logaddexp), a division or a rounding whose rounding_mode or decimals pnnx dropped, by the TorchScript
+    file beside the conversion (PNX212), a MemoryData whose numbers are stored as float64, and a
+    PixelShuffle, Reorg or ShuffleChannel that took the place of a reshape, too (PNX226).
 
     Why it breaks: ncnn loads the graph and gives wrong numbers, and nothing warns but a line of
     pnnx's log.
@@ -31,8 +32,9 @@ class WrongLayer(Rule):
 
     Limits: found only where it is certain which layer an operator became: all operators that pnnx
     gives that name must still have their layer, or their own row. An Interp without sizes is
-    reported even then, and repaired only where its operator is certain. A remainder is
-    x - y * floor(x / y): where x / y is within rounding of a whole number, 0 and y may change places. A
+    reported even then, and repaired only where its operator is certain; and so are all divisions, where
+    only some of them dropped their rounding. A remainder is x - y * floor(x / y), a division that rounds
+    down floor(x / y): where x / y is within rounding of a whole number, 0 and y may change places. A
     power is left alone where its base is certainly above 0. To a negative exponent, 0 gives nan and not
     infinity. A floor_divide without operation is reported only: pnnx gives that name to torch.div with
     rounding_mode="trunc", too.

@@ -40,6 +40,12 @@ NETWORKS = {
     "lost": lambda x: torch.special.airy_ai(x),
     "rewritten": lambda x: torch.addcmul(x, x, x + 1, value=0.5),
     "in-two-words": torch.tanh,
+    "rounds": lambda x: torch.cat([
+        torch.div(x, 0.37, rounding_mode="floor"),
+        torch.div(x, 0.21, rounding_mode="trunc"),
+        torch.round(x, decimals=1),
+    ], 1),
+    "rounds-some": lambda x: torch.relu(x / 3) + torch.div(x, 0.37, rounding_mode="floor"),
     "random": lambda x: torch.relu(x) + torch.rand_like(x),
 }
 for name, function in NETWORKS.items():

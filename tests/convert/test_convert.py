@@ -63,6 +63,22 @@ def test_a_model_that_leaks_and_whose_python_does_not_parse(place: Place) -> Non
         assert b".pnnxfix-" not in (place.path / name).read_bytes(), name
 
 
+def test_a_rounding_that_pnnx_drops_is_written_where_it_is_certain(place: Place) -> None:
+    place.put("rounds")
+    done = place.run("rounds.pt", SHAPE, "fp16=0", "--output-format", "json")
+    report = json.loads(done.out)
+    assert (done.code, report["findings"]) == (0, [])
+    assert [finding["code"] for finding in report["fixed"]].count("PNX150") == 3
+    assert {form["state"] for form in report["attempts"][0]["forms"]} == {"agrees"}
+
+    place.put("rounds-some")
+    done = place.run("rounds-some.pt", SHAPE, "fp16=0", "--output-format", "json")
+    left = [finding for finding in json.loads(done.out)["findings"] if finding["code"] == "PNX150"]
+    assert done.code == 1
+    assert len(left) == 2  # each of the two divisions may be the one
+    assert all("rounding_mode='floor' of this layer, or of another" in finding["message"] for finding in left)
+
+
 def test_a_model_of_which_pnnx_dies(place: Place) -> None:
     place.put("crashes")
     done = place.run("crashes.pt", SHAPE)

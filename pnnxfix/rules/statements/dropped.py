@@ -84,14 +84,6 @@ def _assign_by(length: int, places: Sequence[_Place], calls: Sequence[_Traced]) 
     return [found[id(place)] for place in places]
 
 
-def _literal(call: TracedCall, name: str, at: int) -> object:
-    """An argument by name or position, None where it is not given or no literal."""
-    for index, argument in enumerate(call.arguments):
-        if argument.name == name or (not argument.name and index == at):
-            return argument.value
-    return None
-
-
 class DroppedArgument(StatementRule):
     """An argument that changes what an operator computes, and that pnnx does not print.
 
@@ -136,7 +128,7 @@ class DroppedArgument(StatementRule):
             floor = [_Traced(place.key, "floor") for place in sure]
             yield from _repair(sure, floor, "rounding_mode", _write_division)
             return
-        calls = [_Traced(_traced_key(call), _literal(call, "rounding_mode", 2)) for call in traced]
+        calls = [_Traced(_traced_key(call), call.literal("rounding_mode", 2)) for call in traced]
         if any(call.value for call in calls):
             yield from _repair(places, calls, "rounding_mode", _write_division)
 
@@ -147,7 +139,7 @@ class DroppedArgument(StatementRule):
         traced = forward.traced({operator}) if places else ()
         if isinstance(traced, Refusal):
             return
-        calls = [_Traced((), _literal(call, word, at)) for call in traced]
+        calls = [_Traced((), call.literal(word, at)) for call in traced]
         if any(call.value for call in calls):
             yield from _repair(places, calls, word, add_argument)
 
@@ -207,7 +199,7 @@ def _division_key(node: ast.BinOp) -> _Key:
 
 
 def _traced_key(call: TracedCall) -> _Key:
-    mode = _literal(call, "rounding_mode", 2)
+    mode = call.literal("rounding_mode", 2)
     divisor = call.arguments[1].value if len(call.arguments) > 1 else None
     number = float(divisor) if isinstance(divisor, int | float) else None
     return call.operator == "aten::floor_divide" or mode == "trunc", number
@@ -243,6 +235,6 @@ class DroppedTraining(StatementRule):
         traced = forward.traced({"aten::batch_norm"}) if places else ()
         if isinstance(traced, Refusal):
             return
-        calls = [_Traced((), _literal(call, "training", 5) is True) for call in traced]
+        calls = [_Traced((), call.literal("training", 5) is True) for call in traced]
         if any(call.value for call in calls):
             yield from _repair(places, calls, "training", add_argument)
