@@ -150,9 +150,9 @@ def _may_lie(loaded: LoadedConversion) -> bool:
         return True
     if loaded.pnnx is None or not (
         may_contradict(loaded.ncnn, param)
-        or may_store_doubles(pnnx)
+        or may_store_doubles(loaded.pnnx)
         or may_compute_integers(loaded.pnnx)
-        or (TORCHSCRIPT in loaded.files and may_drop(param))
+        or (TORCHSCRIPT in loaded.files and may_drop(loaded.ncnn))
     ):
         return False
     from pnnxfix.pipeline.contradictions import find_contradictions

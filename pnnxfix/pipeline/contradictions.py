@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from pnnxfix.graph.graph import Graph, Operator
-from pnnxfix.pipeline.discovery import NCNN_PARAM, PNNX_PARAM, TORCHSCRIPT
+from pnnxfix.pipeline.discovery import NCNN_PARAM, TORCHSCRIPT
 from pnnxfix.pipeline.doubles import find_doubles, may_store_doubles
 from pnnxfix.pipeline.empties import has_empty, leave_out_empty
 from pnnxfix.pipeline.loaded import LoadedConversion
@@ -92,7 +92,7 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
             layers[kind, name].append(handle)
         elif kind == "BinaryOp" and name in ("pow", "remainder"):
             found += _find_wrong_number(graph, handle, name)
-    if may_lack_operations(loaded.original[NCNN_PARAM]):
+    if may_lack_operations(loaded.ncnn):
         from pnnxfix.pipeline.unwritten import find_unwritten
 
         for lost in find_unwritten(loaded):
@@ -107,11 +107,11 @@ def find_contradictions(loaded: LoadedConversion) -> list[Contradiction]:
             Contradiction(at.handle, at.operator, REASON, at.lowering) for at in find_mixed_layouts(loaded)
         ]
         found += [Contradiction(*one) for one in find_wrong_reshapes(loaded)]
-    if TORCHSCRIPT in loaded.files and may_drop(loaded.original[NCNN_PARAM]):
+    if TORCHSCRIPT in loaded.files and may_drop(loaded.ncnn):
         from pnnxfix.pipeline.dropped import find_dropped
 
         found += [Contradiction(*one) for one in find_dropped(loaded)]
-    if may_store_doubles(loaded.original[PNNX_PARAM]):
+    if may_store_doubles(loaded.pnnx):
         found += [Contradiction(*one) for one in find_doubles(loaded)]
     if may_compute_integers(loaded.pnnx):
         from pnnxfix.pipeline.integer_layers import find_integer_arithmetic

@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pnnxfix.pipeline.loaded import LoadedConversion
+from pnnxfix.pipeline.loaded import LoadedConversion, ParamGraph
 
 REASON = (
     "its numbers are stored as float64, and ncnn takes each for two; all weights after it are misplaced, too"
 )
-_DOUBLES = re.compile(rb"@data=\([0-9,]*\)f64\b")
+_DOUBLES = re.compile(r"@data=\([0-9,]*\)f64\b")
 
 
-def may_store_doubles(pnnx: bytes) -> bool:
-    """Whether a tensor of float64 is stored; `pnnx` are the bytes of `.pnnx.param`. Cost: a search."""
-    return b")f64" in pnnx and _DOUBLES.search(pnnx) is not None
+def may_store_doubles(pnnx: ParamGraph) -> bool:
+    """Whether a tensor of float64 is stored. Cost: the rows of stored tensors."""
+    rows = pnnx.graph.of_types({"pnnx.Attribute"})
+    return any(_DOUBLES.search(pnnx.file.lines[handle]) for handle in rows)
 
 
 def find_doubles(loaded: LoadedConversion) -> Iterator[tuple[int, int, str]]:
@@ -26,7 +27,7 @@ def find_doubles(loaded: LoadedConversion) -> Iterator[tuple[int, int, str]]:
     stored = {
         pnnx.original(at).name: at
         for at in pnnx.of_types({"pnnx.Attribute"})
-        if any(_DOUBLES.match(word.encode()) for word in pnnx.original(at).rest)
+        if any(_DOUBLES.match(word) for word in pnnx.original(at).rest)
     }
     ncnn = loaded.ncnn.graph
     for handle in ncnn.of_types({"MemoryData"}):

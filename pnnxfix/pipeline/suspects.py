@@ -18,8 +18,10 @@ NAMES = (
     b" attention_", b" bmm_", b" pow_", b" pixelshuffle_", b" pixelunshuffle_", b" channelshuffle_",
 )  # fmt: skip
 """What pnnx calls the layers that can contradict their operator."""
-UNWRITTEN = (b" sign_", b" erf_", b" fmod_", b" remainder_", b" floor_divide_", b" logaddexp_")
-"""What it calls the layers whose operation some release does not write."""
+# The layers whose operation some release does not write, and those that may have lost an argument.
+_UNWRITTEN = re.compile(r"\s(?:sign|erf|fmod|remainder|floor_divide|logaddexp)_\d")
+_DROPPED = re.compile(r"\s(?:div|floor_divide|round)_\d")
+_ARITHMETIC = ("UnaryOp", "BinaryOp")
 _MEMBERS = re.compile(r" 13=(?!233\b)\d")
 _WIDE = re.compile(rb"pnnx\.Input [^\n(]*\((?:[^,)\n]*,){4}")
 _EMPTY = re.compile(rb"MemoryData +\S+ +0 1 \S+ +0=0\s")
@@ -32,20 +34,20 @@ def has_members(ncnn: ParamGraph) -> bool:
 
 def may_contradict(ncnn: ParamGraph, param: bytes) -> bool:
     """Whether a layer is of a kind that can contradict its operator; `param` are the bytes of the file."""
-    if any(name in param for name in NAMES) or may_lack_operations(param) or has_members(ncnn):
+    if any(name in param for name in NAMES) or may_lack_operations(ncnn) or has_members(ncnn):
         return True
     # Concat along the batch, or of a tensor without elements.
     return b" 0=-233" in param or _EMPTY.search(param) is not None
 
 
-def may_lack_operations(param: bytes) -> bool:
-    """Whether pnnx may have written a layer without its operation."""
-    return any(name in param for name in UNWRITTEN)
+def may_lack_operations(ncnn: ParamGraph) -> bool:
+    """Whether pnnx may have written a layer without its operation. Cost: the rows of arithmetic."""
+    return _any_row(ncnn, _ARITHMETIC, _UNWRITTEN)
 
 
-def may_drop(param: bytes) -> bool:
-    """Whether a layer may be a division or a rounding whose argument got lost."""
-    return any(name in param for name in (b" div_", b" floor_divide_", b" round_"))
+def may_drop(ncnn: ParamGraph) -> bool:
+    """Whether a layer may be a division or a rounding that lost its argument. Cost: as above."""
+    return _any_row(ncnn, _ARITHMETIC, _DROPPED)
 
 
 def may_be_wide(pnnx: bytes) -> bool:
