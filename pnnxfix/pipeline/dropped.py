@@ -7,10 +7,11 @@ rounding_mode="trunc" as `floor_divide_0`, and never one that rounds down.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import isclose, isnan, nan
 from typing import TYPE_CHECKING
 
-from pnnxfix.codecs.number import spell_for_ncnn
+from pnnxfix.codecs.number import read_printed, spell_for_ncnn
 from pnnxfix.errors import PnnxfixError
 from pnnxfix.graph.graph import Operator
 from pnnxfix.pipeline.discovery import TORCHSCRIPT
@@ -25,6 +26,7 @@ _OPERATORS = ("aten::div", "aten::divide", "aten::true_divide", "aten::floor_div
 _DIVISIONS = {"3": "3", "8": "8", "15": "3", "16": "8"}
 """BinaryOp's operation 0 of a division that rounds or not, and that of one that does not."""
 _FLOOR, _ROUND, _TRUNC = "2", "18", "19"
+_PRINTED = 1e-5
 _MOST_DECIMALS = 10
 """Powers of ten up to here are float32 numbers."""
 
@@ -38,10 +40,10 @@ def find_dropped(loaded: LoadedConversion) -> Iterator[tuple[int, int, str, Lowe
         code = read_calls(loaded.files[TORCHSCRIPT], _OPERATORS)
     except (OSError, PnnxfixError):
         return  # not every .pt is TorchScript; then it tells nothing
-    arguments: defaultdict[str, list[str]] = defaultdict(list)
+    calls: defaultdict[str, list[tuple[str, float | None]]] = defaultdict(list)
     for call in code.calls if code.certain else ():
         name, argument = _describe(call)
-        arguments[name].append(argument)
+        calls[name].append((argument, _find_operand(call)))
     graph = loaded.ncnn.graph
     layers: defaultdict[str, list[int]] = defaultdict(list)
     for handle in graph.of_types(set(_KINDS.values())):
@@ -50,9 +52,13 @@ def find_dropped(loaded: LoadedConversion) -> Iterator[tuple[int, int, str, Lowe
         if _KINDS.get(name) == kind and number.isdigit():
             layers[name].append(handle)
     for name, handles in layers.items():
-        given = arguments[name]
-        dropped = set(filter(None, given))
-        is_certain = len(set(given)) == 1 and len(given) == len(handles)
+        given = {argument for argument, _ in calls[name]}
+        dropped = given - {""}
+        # A call may have been folded away, and a layer come from elsewhere: their numbers must be the same.
+        numbers = [number for _, number in calls[name]]
+        is_certain = len(given) == 1 and _are_alike(
+            numbers, [_read_number(graph.original(h)) for h in handles]
+        )
         for handle in handles if dropped else ():
             reason = f"pnnx dropped {' and '.join(sorted(dropped))}"
             if is_certain:
@@ -69,6 +75,36 @@ def _describe(call: TracedCall) -> tuple[str, str]:
     mode = call.literal("rounding_mode", 2)
     rounds = call.operator == "aten::floor_divide" or mode == "trunc"
     return "floor_divide" if rounds else "div", f"rounding_mode={mode!r}" if mode else ""
+
+
+def _find_operand(call: TracedCall) -> float | None:
+    """The number that a division has as an operand, nan for none, None for a constant that is not printed."""
+    operands = () if call.operator == "aten::round" else call.arguments[:2]
+    if any(operand.text.startswith("CONSTANTS.") for operand in operands):
+        return None
+    return next((float(one.value) for one in operands if isinstance(one.value, int | float)), nan)
+
+
+def _read_number(layer: Operator) -> float:
+    """The number that a BinaryOp has as an operand, nan for none."""
+    number = read_printed(layer.parameter("2") or "") if layer.parameter("1") == "1" else None
+    return nan if number is None else float(number.value)
+
+
+def _are_alike(traced: Sequence[float | None], written: Sequence[float]) -> bool:
+    """Whether the numbers can be the same ones, but for the digits that pnnx does not print."""
+    left = list(written)
+    for one in traced:
+        if one is not None:
+            at = next((at for at, other in enumerate(left) if _is_same(one, other)), None)
+            if at is None:
+                return False
+            del left[at]
+    return len(left) == sum(one is None for one in traced)
+
+
+def _is_same(one: float, other: float) -> bool:
+    return isclose(one, other, rel_tol=_PRINTED) or (isnan(one) and isnan(other))
 
 
 def _rewrite(layer: Operator, argument: str) -> Lowering | None:
